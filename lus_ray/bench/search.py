@@ -130,7 +130,8 @@ def run_baseline(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
     running: dict[Future[float], optuna.Trial] = {}
     while len(trials) < arm.search.samples:
         while len(running) < 2 and len(study.get_trials(deepcopy=False)) < arm.search.samples:
-            trial = study.ask(fixed_distributions=dict(arm.search.space))
+            is_first = not study.get_trials(deepcopy=False)  # the arm unchanged, as in ours
+            trial = study.ask(fixed_distributions={} if is_first else dict(arm.search.space))
             settings = tuple(sorted(trial.params.items()))
             cells = [Cell(arm.name, fold, trial.number, settings) for fold in range(NUM_FOLDS)]
             running[pool.submit(_mean_score, cells, plan, runs.data)] = trial

@@ -27,7 +27,7 @@ from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import CellNote, MissingCell, ReportContents
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.metrics import bootstrap
-from lus_ray.runs import leakage
+from lus_ray.runs import leakage, search_result
 from lus_ray.runs.cell import name_fold
 from lus_ray.runs.manifest import RunRecord
 
@@ -161,6 +161,7 @@ def compute(
         splits=split_counts.count(run),
         evaluation_of=record.evaluation_of,
         remarks=record.remarks,
+        searches=search_result.read_all(run.out, [arm.name for arm in record.arms]),
     )
     return contents, arms
 

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from lus_ray.runs.machine import MachineRecord
 from lus_ray.runs.manifest import EvaluationRecord
+from lus_ray.runs.search_result import SearchResult
 
 
 def _to_number(value: Any) -> Any:
@@ -361,6 +362,7 @@ class ReportContents:
     splits: tuple[SplitCounts, ...] = optional(())
     evaluation_of: EvaluationRecord | None = optional()
     remarks: dict[str, str] = optional({})
+    searches: tuple[SearchResult, ...] = optional(())
 
     @property
     def labels(self) -> list[str]:

@@ -159,7 +159,7 @@ class RunReader:
                 s: self._read_files(folder / s, stat_cell_files(folder / s)[0]) for s in samples
             }
             active = [of_samples[s] for s in samples if names[s] in running]
-            latest = max(active or of_samples.values(), key=lambda f: f.touched, default=files)
+            latest = max(active or (files, *of_samples.values()), key=lambda f: f.touched)
             files = files if files.error else latest
         starts = [running[n] for n in (name, *names.values()) if n in running]
         last = max(starts, key=lambda start: start.since, default=None)

@@ -9,16 +9,20 @@ the last folds of a bad sample never start, which no pruner of Optuna does.
 import logging
 import math
 from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
+from lus_ray.arm_settings import read_setting
 from lus_ray.experiment import Arm
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.json_files import parse_json_lines
 from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.search_result import SampleResult, SearchResult, finite
 
 WARMUP_SAMPLES = 4  # drawn at random
 
@@ -29,13 +33,25 @@ successive halving: Li et al. 2020, "A system for massively parallel hyperparame
 MIN_FOLDS = 2  # whose mean is compared
 
 
+STATES: dict[TrialState, Literal["finished", "pruned", "unfinished"]] = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.RUNNING: "unfinished",
+}
+
+
 class ArmSearch:
-    """The studies of one arm: `cell` samples settings, `record_score` takes scores."""
+    """The studies of one arm: `cell` samples settings, `record_score` takes scores.
+
+    The first sample is the arm as it is, without settings. With `trains_again`, the chosen sample
+    is, on validation patients too.
+    """
 
     def __init__(self, arm: Arm, folds: list[int], folder: RunFolder, *, seed: int) -> None:
         assert arm.search is not None
         self.arm, self.folds, self.space = arm, folds, dict(arm.search.space)
         self.num_samples, self.over_mean = arm.search.samples, arm.search.over == "mean"
+        self.trains_again = arm.rows.with_val
         num_epochs = arm.recipe.epochs if arm.recipe else 1
         self.rungs = {max(1, round(part * num_epochs)) for part in RUNGS} - {num_epochs}
         self.trials: dict[tuple[int | None, int], optuna.Trial] = {}
@@ -63,7 +79,7 @@ class ArmSearch:
 
     def cell(self, fold: int, sample: int) -> Cell:
         """The cell of a sample on a fold, with the settings that Optuna chose for it."""
-        settings = tuple(sorted(self._trial(fold, sample).params.items()))
+        settings = tuple(sorted(self._trial(fold, sample).params.items()))  # none of the first
         return Cell(self.arm.name, fold, sample, settings)
 
     def should_prune(self, cell: Cell, epoch: int, score: float) -> bool:
@@ -71,6 +87,7 @@ class ArmSearch:
 
         At a rung, a sample is pruned that is not in the better half of the samples so far, by its
         mean over the folds that have reported. One that ended before is not: its cell runs again.
+        The first never is, as the report compares the chosen sample with it.
         """
         assert cell.sample is not None
         if not math.isfinite(score):
@@ -80,7 +97,7 @@ class ArmSearch:
             return state == TrialState.PRUNED
         folds = self.scores_at[cell.sample, epoch].keys() if self.over_mean else {cell.fold}
         min_folds = min(MIN_FOLDS, len(self.folds)) if self.over_mean else 1
-        if epoch + 1 not in self.rungs or len(folds) < min_folds:
+        if not cell.sample or epoch + 1 not in self.rungs or len(folds) < min_folds:
             return False
         means = {
             sample: sum(scores[fold] for fold in folds) / len(folds)
@@ -116,13 +133,42 @@ class ArmSearch:
 
     def best_sample(self, fold: int) -> int:
         """The sample with the best validation score; the first of equals."""
-        totals = {
-            sample: self._mean(scores) if self.over_mean else scores.get(fold, -math.inf)
-            for sample, scores in self.scores.items()
-            if not self.over_mean or len(scores) == len(self.folds)
-        }
-        finite = {sample: total for sample, total in totals.items() if math.isfinite(total)}
-        return max(sorted(finite), key=lambda sample: finite[sample]) if finite else 0
+        totals = {sample: t for sample, t in self._totals(fold).items() if math.isfinite(t)}
+        return max(sorted(totals), key=totals.__getitem__) if totals else 0
+
+    def result(self, failed: Collection[Cell] = ()) -> SearchResult:
+        """What was sampled so far, and what is the best of it; `failed` are cells of samples."""
+        keys: Sequence[int | None] = [None] if self.over_mean else self.folds
+        return SearchResult(
+            arm=self.arm.name,
+            space={name: describe_range(values) for name, values in self.space.items()},
+            unchanged={name: read_setting(self.arm, name) for name in self.space},
+            trained_again=self.trains_again,
+            samples=tuple(sample for key in keys for sample in self._describe(key, failed)),
+        )
+
+    def _describe(self, key: int | None, failed: Collection[Cell]) -> Iterator[SampleResult]:
+        folds = self.folds if key is None else [key]
+        totals, best = self._totals(folds[0]), self.best_sample(folds[0])
+        for trial in self.studies[key].get_trials(deepcopy=False):
+            number, known = trial.number, self.scores[trial.number]
+            is_failed = any(cell.sample == number and cell.fold in folds for cell in failed)
+            yield SampleResult(
+                number=number,
+                fold=key,
+                settings=dict(trial.params),
+                state="failed" if is_failed else STATES[trial.state],
+                scores={fold: finite(known[fold]) for fold in folds if fold in known},
+                score=finite(totals.get(number, math.nan)),
+                is_chosen=number == best and number in totals,
+            )
+
+    def _totals(self, fold: int) -> dict[int, float]:
+        """The score of every complete sample, by its number."""
+        if not self.over_mean:
+            return {s: scores[fold] for s, scores in self.scores.items() if fold in scores}
+        whole = {s: scores for s, scores in self.scores.items() if len(scores) == len(self.folds)}
+        return {sample: self._mean(scores) for sample, scores in whole.items()}
 
     def _mean(self, scores: dict[int, float]) -> float:
         """The mean over folds; a fold in which no sample has a validation score does not count."""
@@ -154,6 +200,13 @@ class ArmSearch:
             self.trials[key, sample] = (
                 optuna.Trial(study, known[sample]._trial_id)
                 if sample < len(known)
-                else study.ask(fixed_distributions=self.space)
+                else study.ask(fixed_distributions=self.space if known else {})
             )
         return self.trials[key, sample]
+
+
+def describe_range(values: Any) -> str:
+    """A distribution of Optuna in words: "1e-05 to 0.01, logarithmic", or its choices."""
+    if isinstance(values, optuna.distributions.CategoricalDistribution):
+        return ", ".join(map(str, values.choices))
+    return f"{values.low:g} to {values.high:g}" + (", logarithmic" if values.log else "")

@@ -15,7 +15,7 @@ from lus_ray.data.store import read_sources
 from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import Protocol, official
-from lus_ray.orchestration import initial_weights, studies
+from lus_ray.orchestration import initial_weights, search_samples, studies
 from lus_ray.orchestration.target_label import choose_label
 from lus_ray.runs.cohort import check_names
 from lus_ray.runs.layout import PHANTOM
@@ -50,6 +50,8 @@ def build_request(
     chosen = apply_options(experiment, size, **options)
     if initialised := [arm.name for arm in chosen.arms if arm.weights]:
         notify(f"note: these start from --weights: {', '.join(initialised)}")
+    if searched := search_samples.describe(chosen):
+        notify(f"note: {searched}")
     more = {"data": data, "weak": weak, "domains": domains, "seeds": seeds, "label": label}
     command = format_command(name, size, options | more)
     numbers, names = parse_folds(chosen, folds), parse_domains(experiment, domains)
@@ -83,23 +85,20 @@ def apply_options(
 ) -> Experiment:  # fmt: skip
     """The experiment at a size, with the arms, searches, settings and seed of a command.
 
-    Raises InputError for arms and settings that it does not have, and weights that fit no arm.
+    Raises InputError for arms and settings that it does not have, samples where no arm can be
+    searched, and weights that fit no arm.
     """
     chosen = experiment.at(size)
     if seed is not None:
         chosen = replace(chosen, seed=seed)
-    if samples is not None:
-        arms_with_samples = tuple(
-            replace(arm, search=arm.search and replace(arm.search, samples=samples))
-            for arm in chosen.arms
-        )
-        chosen = chosen.with_arms(arms_with_samples)
     for setting in settings:
         chosen = chosen.with_arms(_apply_setting(chosen, setting))
     if splits is not None:
         chosen = replace(chosen, folds=choose_protocol(experiment, str(splits)))
     if arms:
         chosen = chosen.only(match_arms(chosen.name, [arm.name for arm in chosen.arms], arms))
+    if samples is not None:
+        chosen = search_samples.with_samples(chosen, samples)
     if weights is not None:
         chosen = initial_weights.initialise(chosen, weights)
     return chosen

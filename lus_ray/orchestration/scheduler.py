@@ -22,6 +22,7 @@ from ray.tune.search import Searcher
 from lus_ray.monitoring.events import Observer
 from lus_ray.orchestration.failures import MAX_RETRIES, describe_loss, find_cell_error
 from lus_ray.orchestration.hyperparameter_search import ArmSearch
+from lus_ray.runs import search_result
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import CellFolder
 from lus_ray.runs.plan import RunPlan
@@ -108,7 +109,6 @@ class CellScheduler(Searcher):
         if cell.sample is not None:
             score = val_score(folder) if is_finished else math.nan
             self.searches[cell.arm].record_score(cell, score, pruned=not is_finished)
-            self.plan.folder.upload_search(cell.arm)
             self._promote(cell.arm)
         elif is_finished:
             self.finished.add(replace(cell, settings=()))
@@ -116,6 +116,8 @@ class CellScheduler(Searcher):
         if not is_finished and cell not in self.pruned:
             failed = replace(cell, settings=()) if cell.sample is None else cell
             reason = self.failed[failed] = self._error_of(cell, ray_error)
+        if cell.sample is not None:
+            self._write_search(cell.arm)
         self.observer.on_end(cell, error=reason)
 
     def should_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -139,7 +141,7 @@ class CellScheduler(Searcher):
         if cell.sample is not None:
             cell = self.searches[cell.arm].cell(cell.fold, cell.sample)
             self.plan.folder.upload_search(cell.arm)
-        elif cell.seed and (search := self.searches.get(cell.arm)) is not None:
+        elif (search := self.searches.get(cell.arm)) is not None:
             best = search.cell(cell.fold, search.best_sample(cell.fold))
             cell = replace(cell, settings=best.settings)
         self.plan.folder_of(cell).error.unlink(missing_ok=True)
@@ -197,19 +199,32 @@ class CellScheduler(Searcher):
             f"--set '{cell.arm}.recipe.batch=N' takes less)"
         )
 
+    def _write_search(self, arm: str) -> None:
+        failed = [cell for cell in self.failed if cell.arm == arm and cell.sample is not None]
+        result = self.searches[arm].result([replace(cell, settings=()) for cell in failed])
+        search_result.write(result, self.plan.folder.search_result(arm))
+        self.plan.folder.upload_search(arm)
+
     def _promote(self, arm: str) -> None:
-        """Make the best sample the arm's own cell on every fold without unfinished samples."""
+        """Make the best sample the arm's own cell on every fold without unfinished samples.
+
+        Where validation patients train too, the cell is queued to be trained with its settings.
+        """
         search = self.searches[arm]
         unfinished = (*self.waiting, *self.running.values())
         samples = [cell for cell in unfinished if cell.arm == arm and cell.sample is not None]
         open_folds = {cell.fold for cell in samples}
+        queued = {replace(cell, settings=()) for cell in unfinished}
         if search.over_mean and open_folds:
             return
         for fold in search.folds:
             target = Cell(arm, fold)
-            if fold in open_folds or target in self.finished or target in self.failed:
+            if fold in open_folds or target in (*self.finished, *self.failed, *queued):
                 continue
             best = self.plan.folder_of(Cell(arm, fold, search.best_sample(fold)))
+            if best.is_finished and search.trains_again:
+                self.waiting.insert(0, target)
+                continue
             if best.is_finished:
                 best.download()
                 _copy_cell(best, self.plan.folder_of(target))

@@ -15,6 +15,7 @@ from lus_ray.report import (
     metric_names,
     pictures,
     result_tables,
+    search_tables,
     shared_costs,
 )
 from lus_ray.report.blocks import (
@@ -55,6 +56,7 @@ def compose(contents: ReportContents, arms: Arms, run: RunResults) -> Document:
         *_gaps(contents),
         _cohort(contents),
         *_examples(run, contents),
+        *search_tables.section(contents.searches),
         _costs(contents),
         details_section(contents, arms),
     )

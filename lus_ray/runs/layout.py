@@ -39,7 +39,7 @@ CELLS, PREDICTIONS, SAMPLE, PHANTOM = "cells", "predictions", "sample", "phantom
 METRICS, COST, STARTS, ERROR = "metrics.jsonl", "cost.json", "starts.json", "error.txt"
 STATE, CHECKPOINT, IMAGES, CAPTIONS = "state.safetensors", "checkpoint", "pictures", "captions.json"
 START, TRAINED, FITTED, TRAIN = "start", "trained", "fitted.json", "train"
-SEARCH = "search.journal"
+SEARCH, SEARCH_RESULT = "search.journal", "search.json"
 
 UPLOAD_S = 10.0  # between two uploads of a running cell
 FAILED_RETRY_S = 5.0  # of storage where the cell has failed anyway
@@ -100,6 +100,9 @@ class RunFolder:
     def search_journal(self, arm: str) -> Path:
         return self.path / CELLS / slug(arm) / SEARCH
 
+    def search_result(self, arm: str) -> Path:
+        return self.path / CELLS / slug(arm) / SEARCH_RESULT
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Lock the run folder; InputError if another command holds it or it is not writable.
@@ -115,7 +118,7 @@ class RunFolder:
             self.mirror.upload(*names)
 
     def upload_search(self, arm: str) -> None:
-        self.upload(f"{CELLS}/{slug(arm)}/{SEARCH}")
+        self.upload(*(f"{CELLS}/{slug(arm)}/{name}" for name in (SEARCH, SEARCH_RESULT)))
 
     def download(self) -> None:
         """Download everything but large weights and training states."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lus_ray.clip import Row
 from lus_ray.data import store
-from lus_ray.errors import ArmError
+from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Experiment
 from lus_ray.folds import Fold
 from lus_ray.runs import cohort, leakage, manifest, selection, supervision
@@ -56,6 +56,7 @@ def prepare(
         raise ArmError(f"no fold {unknown[0]}; there are {known}")
     requested = [fold for fold in assigned if fold.number in (request.folds or known)]
     leakage.refuse_leaking_weights(experiment, requested, index)
+    refuse_blind_searches(experiment, requested)
     before, experiment = experiment, isolate_searches(experiment, assigned)
     if experiment.arms != before.arms:
         notify("note: folds test different patients; every fold chooses its own hyperparameters")
@@ -129,6 +130,16 @@ def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experi
             for arm in experiment.arms
         )
     )
+
+
+def refuse_blind_searches(experiment: Experiment, folds: Sequence[Fold]) -> None:
+    """Raise InputError for a search in a fold whose validation side is empty."""
+    blind = [fold.number for fold in folds if not fold.val]
+    if blind and any(arm.is_searched for arm in experiment.arms):
+        raise InputError(
+            f"--samples: fold {blind[0]} has no validation patients to choose by; leave it out, or "
+            "choose other --splits"
+        )
 
 
 def _with_num_frames(experiment: Experiment, rows: Sequence[Row], data: PathOrUri) -> Sequence[Row]:

@@ -41,9 +41,14 @@ def report(search, sample, *scores, epoch=1):
     return [search.should_prune(cell, epoch, s) for cell, s in zip(cells, scores, strict=True)]
 
 
+def test_the_first_sample_is_the_arm_unchanged(start):
+    assert [start(over).cell(0, 0).settings for over in ("mean", "fold")] == [(), ()]
+
+
 def test_folds_share_the_settings_of_a_sample_or_have_their_own_study(start):
     search = start("mean")
-    assert search.cell(0, 0).settings == search.cell(1, 0).settings != search.cell(0, 1).settings
+    settings = [[search.cell(fold, sample).settings for fold in (0, 1)] for sample in range(3)]
+    assert settings[1][0] == settings[1][1] != settings[2][0]
     assert set(start("fold").studies) == {0, 1}
 
 
@@ -62,6 +67,20 @@ def test_a_fold_without_a_validation_score_does_not_decide_over_the_others(start
     assert search.best_sample(0) == search.best_sample(1) == 1
 
 
+def test_the_result_has_every_sample_with_its_state_and_the_chosen_one(start):
+    search = start("mean")
+    record(search, (0.5, 0.5), (0.9, 0.3))
+    search.record_score(search.cell(0, 2), math.nan, pruned=True)
+    search.record_score(search.cell(0, 3), math.nan, pruned=True)
+    result = search.result(failed=[Cell("a", 0, 3)])
+    assert (result.unchanged, result.space) == ({"lr": 1}, {"lr": "1e-05 to 0.1, logarithmic"})
+    states = [(own.state, own.is_chosen, own.score) for own in result.samples]
+    assert states[:2] == [("finished", False, 0.5), ("finished", True, pytest.approx(0.6))]
+    assert states[2:] == [("pruned", False, None), ("failed", False, None)]
+    assert result.samples[1].scores == {0: 0.9, 1: 0.3}
+    assert result.samples[2].scores == {0: None}
+
+
 def test_a_killed_search_resumes_with_the_same_settings(start):
     before = start()
     settings = [before.cell(0, sample).settings for sample in range(3)]
@@ -74,7 +93,7 @@ def test_the_search_finds_good_settings(start):
     search = start(folds=[0])
     for sample in range(25):
         cell = search.cell(0, sample)
-        distance = abs(math.log10(dict(cell.settings)["lr"]) + 3)
+        distance = abs(math.log10(dict(cell.settings).get("lr", 1)) + 3)
         search.record_score(cell, -distance, pruned=False)
     best = dict(search.cell(0, search.best_sample(0)).settings)["lr"]
     assert math.log10(best) == pytest.approx(-3, abs=0.3)

@@ -77,11 +77,6 @@ def test_a_setting_of_an_ensemble_does_not_change_its_members():
     assert not any(member.boost for member in chosen.arm("ensemble").task().net)
 
 
-def test_samples_enable_searches():
-    assert apply(samples=4).arm("e2e severity").search.samples == 4
-    assert EXPERIMENT.arm("e2e severity").search.samples == 0
-
-
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     """The index of six phantom patients."""

@@ -7,10 +7,11 @@ import optuna
 import pytest
 from ray.tune.search import Searcher
 
-from lus_ray.experiment import Experiment, Search
+from lus_ray.experiment import Experiment, Recipe, Rows, Search
 from lus_ray.folds import Fold
 from lus_ray.monitoring.events import Observer
 from lus_ray.orchestration.scheduler import CellScheduler
+from lus_ray.runs import search_result
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
@@ -139,9 +140,33 @@ def test_other_seeds_use_the_settings_that_the_search_of_the_first_chose(tmp_pat
     assert scheduler.finished == {Cell("intensity", 0), Cell("intensity", 0, seed=1)}
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_an_arm_without_validation_is_trained_again_with_what_the_search_chose(
+    tmp_path, is_resumed
+):
+    first, reader = searched().arms
+    chosen = replace(searched(), arms=(replace(first, rows=Rows(with_val=True)), reader))
+    scheduler, observer = make_scheduler(chosen, tmp_path)
+    for number, score in enumerate((0.2, 0.6)):
+        scheduler.suggest(f"sample {number}")
+        end(scheduler, f"sample {number}", score=score)
+    best = observer.started[1].settings
+    if is_resumed:
+        scheduler, observer = make_scheduler(chosen, tmp_path)
+    scheduler.suggest("again")
+    assert observer.started[-1] == Cell("intensity", 0, settings=best)
+    assert scheduler.suggest("the reader waits") is None
+    end(scheduler, "again")
+    scheduler.suggest("reader")
+    assert observer.started[-1] == Cell("prior 0", 0)
+    (result,) = search_result.read_all(tmp_path, ["intensity"])
+    assert [own.is_chosen for own in result.samples] == [False, True]
+
+
 def searched(over: str = "mean") -> Experiment:
     """Two samples of the first arm, and an arm that reads it."""
     space = {"lr": optuna.distributions.FloatDistribution(0.1, 1.0)}
     first, second = experiment(6).arms
-    sampled = replace(first, search=Search(space=space, samples=2, over=over))
+    search = Search(space=space, samples=2, over=over)
+    sampled = replace(first, recipe=Recipe(epochs=1, batch=1, lr=1.0), search=search)
     return replace(experiment(6), arms=(sampled, second))

@@ -232,7 +232,7 @@ def test_a_leak_group_counts_as_trained_on_with_one_of_its_patients(
     index = store.read_index(phantom_store)
     first, second, *others = sorted(set(index["patient"].to_pylist()))
     split_by(earlier / "folds.json", train=[first], test=others[:1])
-    chosen = split_by(tmp_path / "s.json", train=others, test=[second])
+    chosen = split_by(tmp_path / "s.json", train=others[1:], val=others[:1], test=[second])
     experiment = starting_from(earlier, experiment=chosen)
     prepare(experiment, tmp_path / "apart")
     groups = ["both" if p in (first, second) else p for p in index["patient"].to_pylist()]
