@@ -13,8 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-import optuna
-
+import experiments
 from experiments import intensity_baselines
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.view import View
@@ -33,7 +32,14 @@ video = Recipe(
     epochs=100, batch=4, lr=1e-4, plateau=0.5, patience=10, augment=Augment(), gpus=1 / 3
 )  # fmt: skip
 balanced = {label: replace(video, oversample=label) for label in LABELS}
-rates = Search(space={"lr": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)})
+search = Search(
+    {
+        "lr": experiments.rates,
+        "weight_decay": experiments.penalties,
+        "augment.rotate_deg": experiments.degrees,
+        "task.backbone.dropout": experiments.shares,
+    }
+)
 
 biomarkers = partial(Biomarkers, backbone=tsm, view=clips)
 end_to_end = {label: partial(ClipLabel, backbone=tsm, view=clips, label=label) for label in LABELS}
@@ -43,7 +49,13 @@ def experts(of: str, reads: str, inputs: str, labels: tuple[str, ...] = LABELS) 
     """The experts of each label on the predictions of an earlier arm."""
     expert = partial(Expert, inputs=inputs)
     return tuple(
-        Arm(f"{kind} on {of}, {lbl}", partial(expert, kind=kind, label=lbl), label=lbl, reads=reads)
+        Arm(
+            f"{kind} on {of}, {lbl}",
+            partial(expert, kind=kind, label=lbl),
+            label=lbl,
+            reads=reads,
+            search=experiments.EXPERTS[kind],
+        )
         for lbl in labels
         for kind in EXPERTS
     )
@@ -52,7 +64,7 @@ def experts(of: str, reads: str, inputs: str, labels: tuple[str, ...] = LABELS) 
 ARMS = (
     *intensity_baselines(clips, "biomarkers", *LABELS, name="{kind}, {label}"),
     # The backbone of biomarkers, and networks trained end to end.
-    Arm("biomarkers", biomarkers, video, label="biomarkers", pretrained=IMAGENET, search=rates),
+    Arm("biomarkers", biomarkers, video, label="biomarkers", pretrained=IMAGENET, search=search),
     *(
         Arm(
             f"e2e {label}",
@@ -60,7 +72,7 @@ ARMS = (
             balanced[label],
             label=label,
             pretrained=IMAGENET,
-            search=rates,
+            search=search,
         )
         for label in LABELS
     ),
@@ -70,6 +82,7 @@ ARMS = (
         balanced["severity"],
         label="severity",
         start="biomarkers",
+        search=search,
     ),
     # Experts on the 38 outputs, on the features of the same label's network, and on those of
     # the severity networks.
@@ -87,15 +100,23 @@ ARMS = (
         pretrained=IMAGENET,
         reads="biomarkers",
         crossfit=2,
+        search=search,
     ),
     *experts("cross-fitted biomarkers", "biomarkers cross-fitted", "outputs"),
     # Table 6: the same with another backbone.
-    Arm("biomarkers I3D", partial(biomarkers, backbone=i3d), video, label="biomarkers"),
+    Arm(
+        "biomarkers I3D",
+        partial(biomarkers, backbone=i3d),
+        video,
+        label="biomarkers",
+        search=search,
+    ),
     Arm(
         "e2e severity I3D",
         partial(end_to_end["severity"], backbone=i3d),
         balanced["severity"],
         label="severity",
+        search=search,
     ),
     *experts("biomarkers I3D", "biomarkers I3D", "outputs", ("severity",)),
     *experts("e2e I3D", "e2e severity I3D", "features", ("severity",)),

@@ -14,10 +14,13 @@ Try       lus run bline_adaptation --smoke          2 CPUs, about two minutes, p
 from dataclasses import replace
 from functools import partial
 
+from optuna.distributions import FloatDistribution
+
+import experiments
 from experiments import position_baseline
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.view import View
-from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
+from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Search, Size
 from lus_ray.folds import across_domains
 from lus_ray.nets import SifaSegmenter, UNet
 from lus_ray.tasks import (
@@ -51,6 +54,22 @@ matched = partial(MatchedSegmentation, net=mason, view=frames)
 fourier = partial(matched, how="fourier")
 prior = partial(Segmentation, scheme="bline", view=frames, monitor="dice")
 
+# Every search is scored on validation patients of the labelled domain, as nobody has masks of the
+# other. What makes the domains alike is weighed against the masks by `adversarial`.
+training = {"lr": experiments.rates, "augment.rotate_deg": experiments.degrees}
+of_unets = Search(
+    training | {"weight_decay": experiments.penalties, "task.net.dropout": experiments.shares}
+)
+of_encoders = Search(training | {"l2": experiments.l2_penalties})
+of_sifa = Search(
+    training
+    | {
+        "l2": experiments.l2_penalties,
+        "task.adversarial": experiments.factors,
+        "task.rate_of_judges": FloatDistribution(0.02, 2.0, log=True),
+    }
+)
+
 COVID, CAP = {"domain": "covid"}, {"domain": "cap"}
 covid, cap = Rows(learns=COVID, with_val=True), Rows(learns=CAP, with_val=True)
 to_cap, to_covid = replace(covid, unlabelled=CAP), replace(cap, unlabelled=COVID)
@@ -59,7 +78,9 @@ to_cap, to_covid = replace(covid, unlabelled=CAP), replace(cap, unlabelled=COVID
 def segmentation_arm(
     name: str, task: partial, recipe: Recipe, rows: Rows, start: str | None = None
 ) -> Arm:
-    return Arm(name, task, recipe, "bline masks", rows, start)
+    is_sifa, is_unet = task.func is Sifa, task.keywords["net"] is mason
+    search = of_sifa if is_sifa else of_unets if is_unet else of_encoders
+    return Arm(name, task, recipe, "bline masks", rows, start, search=search)
 
 
 def validated(arm: Arm) -> Arm:

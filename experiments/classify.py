@@ -11,11 +11,12 @@ Try       lus run classify --smoke              2 CPUs, about a minute, phantom 
 
 from functools import partial
 
+import experiments
 from experiments import intensity_baselines
 from lus_ray.data.labels import SEVERITY, Label, label_name
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.view import View
-from lus_ray.experiment import Arm, Experiment, Recipe, Size
+from lus_ray.experiment import Arm, Experiment, Recipe, Search, Size
 from lus_ray.folds import stratified_group_k_fold
 from lus_ray.nets import TSM
 from lus_ray.tasks import ClipLabel
@@ -25,6 +26,14 @@ balanced = Recipe(
     epochs=60, batch=4, lr=1e-4, weight_decay=0.05, warmup=0.1, cosine=True, oversample="label",
     augment=Augment(), gpus=1 / 3,
 )  # fmt: skip
+search = Search(
+    {
+        "lr": experiments.rates,
+        "weight_decay": experiments.penalties,
+        "augment.rotate_deg": experiments.degrees,
+        "task.backbone.dropout": experiments.shares,
+    }
+)
 
 SMOKE = Size(
     recipe={"epochs": 2, "lr": 1e-3, "val_samples": 1},
@@ -58,7 +67,7 @@ def make(label: Label) -> Experiment:
         folds=stratified_group_k_fold(5),
         arms=(
             *intensity_baselines(clips, label.name, classes=label.classes, of_frames=False),
-            Arm("network", network, balanced, label=label.name),
+            Arm("network", network, balanced, label=label.name, search=search),
         ),
         metrics=("auc", "accuracy", "macro_f1", *(["weighted_kappa"] if label.ordered else [])),
         sizes={"smoke": SMOKE, "laptop": LAPTOP},

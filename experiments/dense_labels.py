@@ -14,9 +14,10 @@ Try       lus run dense_labels --smoke          2 CPUs, about a minute, phantom 
 from dataclasses import replace
 from functools import partial
 
+import experiments
 from experiments import position_baseline
 from lus_ray.data.transforms.view import View
-from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
+from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Search, Size
 from lus_ray.folds import k_fold
 from lus_ray.nets import UNet
 from lus_ray.tasks import MergedClasses, Segmentation
@@ -31,6 +32,14 @@ dense = partial(Segmentation, scheme="dense", view=frames)
 sparse = partial(Segmentation, scheme="sparse", view=frames)
 plain_unet = partial(UNet, batch_norm=False)
 
+search = Search(
+    {
+        "lr": experiments.rates,
+        "weight_decay": experiments.penalties,
+        "task.net.dropout": experiments.shares,
+    }
+)
+
 
 def collapsed(suffix: str = "") -> Arm:
     """The predictions of a dense arm in the sparse classes."""
@@ -42,8 +51,8 @@ ARMS = (
     position_baseline(dense, "place, dense"),
     position_baseline(sparse, "place, sparse"),
     # The table, and the original network without normalisation.
-    Arm("dense", partial(dense, net=UNet), published_recipe, "dense masks"),
-    Arm("sparse", partial(sparse, net=UNet), published_recipe, "sparse masks"),
+    Arm("dense", partial(dense, net=UNet), published_recipe, "dense masks", search=search),
+    Arm("sparse", partial(sparse, net=UNet), published_recipe, "sparse masks", search=search),
     collapsed(),
     # As published: six copies of all frames, assigned to folds at random, the epoch chosen on test.
     # The paper lowers the rate by mean IoU; here one score does both.
@@ -62,7 +71,13 @@ ARMS = (
         IMAGES,
     ),
     collapsed(AT_RANDOM),
-    Arm("dense, no batch norm", partial(dense, net=plain_unet), published_recipe, "dense masks"),
+    Arm(
+        "dense, no batch norm",
+        partial(dense, net=plain_unet),
+        published_recipe,
+        "dense masks",
+        search=search,
+    ),
 )
 
 CLAIMS = tuple(

@@ -20,10 +20,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from optuna.distributions import FloatDistribution
+
+import experiments
 from experiments import position_baseline
 from lus_ray.data.transforms.augment_roy2020 import SixSteps
 from lus_ray.data.transforms.view import View
-from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
+from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Search, Size
 from lus_ray.folds import one_split
 from lus_ray.nets import (
     DeepLabV3Plus,
@@ -64,10 +67,14 @@ BOOSTS = {
     "ensemble": (1, 1, 2, 2, 2),
 }
 
+training = {"lr": experiments.rates, "weight_decay": experiments.penalties}
+augmenting = training | {"augment.share": FloatDistribution(0.0, 1.0)}
+
 
 def segmentation_arm(name: str, task: partial, recipe: Recipe) -> Arm:
     """An arm that segments markers; as published, it trains on all patients that are not tested."""
-    return Arm(name, task, recipe, "markers masks", Rows(with_val=True))
+    search = Search(augmenting if recipe.augment else training)
+    return Arm(name, task, recipe, "markers masks", Rows(with_val=True), search=search)
 
 
 def together(name: str, *members: Arm, **settings: Any) -> Arm:

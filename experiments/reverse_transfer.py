@@ -18,10 +18,13 @@ Try       lus run reverse_transfer --smoke          2 CPUs, about a minute, phan
 from dataclasses import replace
 from functools import partial
 
+from optuna.distributions import FloatDistribution
+
+import experiments
 from experiments import dense_labels, intensity_baselines
 from lus_ray.data.labels import PNEUMONIA_DIAGNOSIS
 from lus_ray.data.transforms.view import View
-from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
+from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Search, Size
 from lus_ray.folds import k_fold
 from lus_ray.metrics.frames import inherited_metrics
 from lus_ray.nets import ReverseTransfer
@@ -32,6 +35,13 @@ as_published = replace(diagnosing, select="test")
 frames = View(num_frames=1, height=224, width=224, num_samples=0)
 AT_RANDOM = ", random clips"
 CLASSES = PNEUMONIA_DIAGNOSIS.classes
+search = Search(
+    {
+        "lr": experiments.rates,
+        "weight_decay": experiments.penalties,
+        "task.head_rate": FloatDistribution(0.1, 100.0, log=True),
+    }
+)
 
 
 def networks(
@@ -50,7 +60,9 @@ def networks(
     ):
         net = partial(ReverseTransfer, num_maps=num_maps)
         task = partial(FrameDiagnosis, net=net, view=dense_labels.frames, classes=CLASSES)
-        arms.append(Arm(f"{name}{suffix}", task, recipe, "diagnosis", rows, start=start))
+        arms.append(
+            Arm(f"{name}{suffix}", task, recipe, "diagnosis", rows, start=start, search=search)
+        )
     return tuple(arms)
 
 

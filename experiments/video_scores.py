@@ -16,11 +16,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from optuna.distributions import FloatDistribution, IntDistribution
 from torch import nn
 
+import experiments
 from experiments import frame_scores
 from lus_ray.data.transforms.view import Track
-from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows
+from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Search
 from lus_ray.folds import rotating, round_robin
 from lus_ray.nets import (
     ArgmaxMean,
@@ -41,6 +43,26 @@ frame_recipe = replace(frame_scores.balanced, select="last")
 full_batch = Recipe(epochs=30, batch=0, lr=1e-2, select="loss")
 attentive = Recipe(epochs=200, batch=0, lr=1e-2, select="best")
 
+# What is searched: how far score 0 lies from the others, and what each aggregator learns from.
+of_clips = {
+    "lr": FloatDistribution(1e-3, 1.0, log=True), "task.positions.0": FloatDistribution(-1.5, 0.5),
+}  # fmt: skip
+of_uninorms = Search(
+    of_clips
+    | {
+        "task.aggregator.initial": FloatDistribution(0.0, 1.0),
+        "task.sharpness": FloatDistribution(0.5, 20.0, log=True),
+    }
+)
+of_attention = Search(
+    of_clips
+    | {
+        "task.aggregator.num_hidden": IntDistribution(2, 32, log=True),
+        "l2": experiments.l2_penalties,
+    }
+)
+of_frames = Search(frame_scores.learned_scales)
+
 
 def aggregated(
     name: str,
@@ -57,7 +79,11 @@ def aggregated(
     """
     task = partial(VideoScore, aggregator=aggregator, track=track)
     rows = Rows(with_val=recipe is None or not recipe.follows_validation)
-    return Arm(name, task, recipe, label="severity", rows=rows, reads=reads, baseline=baseline)
+    learned = recipe and (of_attention if recipe.follows_validation else of_uninorms)
+    return Arm(
+        name, task, recipe, label="severity", rows=rows, reads=reads, search=learned,
+        baseline=baseline,
+    )  # fmt: skip
 
 
 def published_arms(suffix: str = "") -> tuple[Arm, ...]:
@@ -68,7 +94,7 @@ def published_arms(suffix: str = "") -> tuple[Arm, ...]:
     reads = f"frames{suffix}"
     rows = Rows(train_without="severity", overlap=bool(suffix), with_val=True)
     return (
-        Arm(reads, frame_model, frame_recipe, label="frame_severity", rows=rows),
+        Arm(reads, frame_model, frame_recipe, label="frame_severity", rows=rows, search=of_frames),
         aggregated(f"max-argmax{suffix}", MaxArgmax, reads=reads, baseline=not suffix),
         aggregated(f"argmax-mean{suffix}", ArgmaxMean, reads=reads, baseline=not suffix),
         aggregated(f"uninorm{suffix}", Uninorm, full_batch, reads=reads),
@@ -103,6 +129,7 @@ ARMS = (
         rows=Rows(with_val=True),
         reads="frames",
         crossfit=2,
+        search=of_frames,
     ),
     aggregated("uninorm on cross-fitted frames", Uninorm, full_batch, reads=CROSSFITTED),
     aggregated("attention on cross-fitted frames", AttentionPool, attentive, reads=CROSSFITTED),
