@@ -21,6 +21,13 @@ FRAMES = {"view": FRAME_VIEW, "columns": ("frame_severity",), "batch": 8, "by_fr
           "num_samples": 20}  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Two clips in a block, of which only the first is read without Ray Data."""
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 2 * streaming.READ_BYTES)
+    monkeypatch.setattr(streaming, "OWN_BLOCKS", 1)
+
+
 def check_batches(first, *others):
     """The batches of the first epoch, which are those of all the others."""
     batches = []

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -77,13 +77,17 @@ def take_frames(
     frames: UInt8[np.ndarray, "N H W"], view: View, spec: SampleSpec
 ) -> UInt8[np.ndarray, "T H W"]:
     """The frames of one sample, from all resized frames of its clip."""
+    numbers = frame_numbers(spec, view, len(frames))
+    return frames[numbers] if spec.frame is None else frames[spec.frame : spec.frame + 1]
+
+
+def frame_numbers(spec: SampleSpec, view: View, num_frames: int) -> Int64[np.ndarray, "T"]:
+    """Which frames of a clip are in a sample; StoreError if the clip has fewer."""
     if spec.frame is None:
-        return view.sample(frames, np.random.default_rng(spec.seed))
-    if spec.frame >= len(frames):
-        raise StoreError(
-            f"a clip has {len(frames)} frames and more labels; ingest its source again"
-        )
-    return frames[spec.frame : spec.frame + 1]
+        return view.frame_indices(num_frames, np.random.default_rng(spec.seed).random())
+    if spec.frame >= num_frames:
+        raise StoreError(f"a clip has {num_frames} frames and more labels; ingest its source again")
+    return np.array([spec.frame])
 
 
 def stack_labels(

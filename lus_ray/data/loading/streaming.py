@@ -1,13 +1,17 @@
 """Batches streamed from Parquet by Ray Data, for clips that do not fit in memory.
 
 The order of an epoch is sampled first, so that a streamed epoch has the batches of one from memory.
-Why rows of plain binary: Ray Data accounts for bytes.
+Samples are read in blocks in the order of their first use, each clip of a window once. This process
+reads the first blocks of an epoch itself while Ray Data starts, which takes a third of a second;
+Ray Data reads the others ahead, as far as its memory allows.
+Why a block is one row of binary: Ray Data accounts for bytes, and nothing is copied on the way.
 """
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,16 +25,21 @@ from torch import Tensor
 
 from lus_ray.clip import Row, frames_of, masks_of
 from lus_ray.data import store
-from lus_ray.data.loading.batches import Epochs, convert_masks, stack_labels, take_frames
+from lus_ray.data.loading.batches import Epochs, convert_masks, frame_numbers, stack_labels
 from lus_ray.data.loading.sampler import SampleSpec, sample_epoch
 from lus_ray.data.transforms.view import View
 from lus_ray.storage.paths import PathOrUri
 
 FRAME_COLUMNS = ("clip", "height", "width", "frames")
 MASK_COLUMNS = ("clip", "height", "width", "masks", "mask_scheme")
+PLACE = ("clip", "shard", "row_group", "row")
 Location = tuple[str, str, int, int]
-BLOCK_BYTES, READ_BYTES = 16 << 20, 2 << 20
+Read = list[tuple[tuple[int, int], SampleSpec]]
+"""Samples of one clip, each with its batch and its place there."""
+BLOCK_BYTES, READ_BYTES = 32 << 20, 2 << 20
 """Samples of a block, and the least that a read counts for."""
+OWN_BLOCKS = 4
+"""Blocks of an epoch that this process reads itself."""
 NUM_OPEN = 16
 """Shards that a process keeps open: reading a footer costs a quarter of reading a clip."""
 
@@ -50,24 +59,20 @@ class StreamedFrames:
         self, rows: Sequence[Row], *, view: View, columns: Sequence[str],
         scheme: str | None = None, classes: Sequence[str] = (), **settings: Any,
     ) -> Epochs:  # fmt: skip
-        locations = self.locations
+        locations = [self.locations[row["clip"]] for row in rows]
+        by_frame = bool(settings.get("by_frame"))
 
         def batches(epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
             sampled = sample_epoch(rows, epoch=epoch, classes=classes, **settings)[start:]
-            if not sampled:
-                return
-            reads = _plan_reads(sampled, by_frame=bool(settings.get("by_frame")))
-            arguments = {"store_path": self.store, "view": view, "with_masks": scheme is not None}
-            items = _to_blocks(reads, [locations[row["clip"]] for row in rows], view)
-            dataset = _in_order(items).map(read_samples, fn_kwargs=arguments)
-            waiting = _Waiting(reads, dataset, view)
-            for specs in sampled:
-                frames, ids = waiting.take(specs)
-                batch = {"frames": torch.from_numpy(np.stack(frames))}
+            reads = _plan_reads(sampled, by_frame=by_frame)
+            plan = _to_blocks(reads, locations, view)
+            blocks = _read_blocks(plan, self.store, view, with_masks=scheme is not None)
+            filled = _fill_batches(reads, blocks, list(map(len, sampled)), view)
+            for specs, read in zip(sampled, filled, strict=True):
+                batch = {"frames": torch.from_numpy(read["frames"])}
                 if scheme is not None:
-                    batch["masks"] = torch.from_numpy(
-                        np.stack(convert_masks(ids, specs, rows, scheme))
-                    )
+                    ids = convert_masks(read["masks"], specs, rows, scheme)
+                    batch["masks"] = torch.from_numpy(np.stack(ids))
                 yield batch | stack_labels(specs, rows, columns, classes)
 
         return batches
@@ -87,102 +92,138 @@ class StreamedFrames:
         return store.read_located(self.store, locations, columns, opened=_open_shard)
 
 
-def _plan_reads(
-    sampled: Sequence[Sequence[SampleSpec]], *, by_frame: bool
-) -> list[list[SampleSpec]]:
+def _plan_reads(sampled: Sequence[Sequence[SampleSpec]], *, by_frame: bool) -> list[Read]:
     """The samples of an epoch by the read that gives them, in the order of their first use.
 
     The frames of a clip are read at once, as a window keeps them together.
     """
-    reads: dict[int, list[SampleSpec]] = {}
-    for number, spec in enumerate(spec for specs in sampled for spec in specs):
-        reads.setdefault(spec.row if by_frame else number, []).append(spec)
+    reads: dict[int, Read] = {}
+    for batch, specs in enumerate(sampled):
+        for place, spec in enumerate(specs):
+            number = spec.row if by_frame else len(reads)
+            reads.setdefault(number, []).append(((batch, place), spec))
     return list(reads.values())
 
 
-def _to_blocks(
-    reads: Sequence[Sequence[SampleSpec]], locations: Sequence[Location], view: View
-) -> list[dict[str, Any]]:
-    """Reads in a row, up to about `BLOCK_BYTES` of samples in a block."""
+def _to_blocks(reads: Sequence[Read], locations: Sequence[Location], view: View) -> pa.Table:
+    """A block per row: reads one after another, up to about `BLOCK_BYTES` of samples.
+
+    The first blocks are smaller, for an early first batch.
+    """
     blocks: list[dict[str, Any]] = []
     size, left = view.num_frames * view.height * view.width, 0
-    for specs in reads:
+    for specs in ([spec for _, spec in read] for read in reads):
         if left <= 0:
-            blocks.append({"locations": [], "seeds": [], "chosen": []})
-            left = BLOCK_BYTES
+            left = BLOCK_BYTES >> max(0, OWN_BLOCKS - 1 - len(blocks))
+            blocks.append({"clips": [], "seeds": [], "frames": []})
         left -= max(size * len(specs), READ_BYTES)
-        block = blocks[-1]
-        block["locations"].append(list(map(str, locations[specs[0].row])))
-        block["seeds"].append([spec.seed for spec in specs])
-        block["chosen"].append([-1 if spec.frame is None else spec.frame for spec in specs])
-    return blocks
+        blocks[-1]["clips"].append(dict(zip(PLACE, locations[specs[0].row], strict=True)))
+        blocks[-1]["seeds"].append([spec.seed for spec in specs])
+        blocks[-1]["frames"].append([spec.frame for spec in specs])
+    return pa.Table.from_pylist(blocks)
 
 
-class _Waiting:
-    """Samples that were read and not yet used, by their read."""
+def _fill_batches(
+    reads: Sequence[Read], blocks: Iterator[pa.Table], sizes: Sequence[int], view: View
+) -> Iterator[dict[str, UInt8[np.ndarray, "B T H W"]]]:
+    """Frames and masks of batches of these sizes; a sample is copied from its block to its place.
 
-    def __init__(
-        self, reads: Sequence[Sequence[SampleSpec]], dataset: ray.data.Dataset, view: View
-    ) -> None:
-        self.read_of = {id(spec): number for number, own in enumerate(reads) for spec in own}
-        self.reads, self.view = iter(reads), view
-        batches = dataset.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=2)
-        self.blocks = iter(batches)
-        self.samples: list[deque[tuple[np.ndarray, np.ndarray | None]]] = []
+    Why at once: a view of a block would keep it in Ray's object store as long as the window.
+    """
+    shape = (view.num_frames, view.height, view.width)
+    places = (place for read in reads for place, _ in read)
+    missing, filling = list(sizes), dict[int, dict[str, np.ndarray]]()
+    for number in range(len(sizes)):
+        while missing[number]:
+            block = next(blocks)
+            samples = {name: _unpack(block[name], shape) for name in block.column_names}
+            for source, (batch, place) in enumerate(islice(places, len(samples["frames"]))):
+                if batch not in filling:
+                    new = {name: np.empty((sizes[batch], *shape), np.uint8) for name in samples}
+                    filling[batch] = new
+                for name, images in samples.items():
+                    filling[batch][name][place] = images[source]
+                missing[batch] -= 1
+        yield filling.pop(number)
 
-    def take(self, specs: Sequence[SampleSpec]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        frames, ids = [], []
-        for spec in specs:
-            number = self.read_of[id(spec)]
-            while number >= len(self.samples):
-                self._receive()
-            own, mask = self.samples[number].popleft()
-            frames.append(own)
-            ids.append(mask)
-        return frames, ids
 
-    def _receive(self) -> None:
-        block = next(self.blocks)
-        lengths = block["lengths"][0].as_py()
-        frames = _unpack(block["frames"][0], self.view)
-        masks = _unpack(block["masks"][0], self.view) if "masks" in block.column_names else None
-        start = 0
-        for length in lengths:
-            part = range(start, start + length)
-            self.samples.append(
-                deque((frames[i], None if masks is None else masks[i]) for i in part)
-            )
-            start += length
+def _read_blocks(
+    plan: pa.Table, store_path: str, view: View, *, with_masks: bool
+) -> Iterator[pa.Table]:
+    """The blocks of an epoch in order, the first ones read in this process."""
+    arguments = {"store_path": store_path, "view": view, "with_masks": with_masks}
+    others = len(plan) - OWN_BLOCKS
+
+    def start() -> tuple[Iterator[pa.Table], pa.Table]:
+        dataset = _in_order(others).map_batches(
+            read_block, batch_size=None, batch_format="pyarrow",
+            fn_kwargs={"plan": plan[OWN_BLOCKS:], **arguments},
+        )  # fmt: skip
+        blocks = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
+        return blocks, next(blocks)
+
+    with ThreadPoolExecutor(1) as thread:
+        started = thread.submit(start) if others > 0 else None
+        for block in plan[:OWN_BLOCKS].to_pylist():
+            yield read_samples(block, **arguments)
+    if started is not None:
+        blocks, first = started.result()
+        yield first
+        yield from blocks
+
+
+def read_block(numbers: pa.Table, *, plan: pa.Table, **arguments: Any) -> pa.Table:
+    """The samples of one block of a plan, by its number."""
+    (number,) = numbers["id"].to_pylist()
+    (block,) = plan[number : number + 1].to_pylist()
+    return read_samples(block, **arguments)
 
 
 def read_samples(
-    item: dict[str, Any], *, store_path: str, view: View, with_masks: bool = False
-) -> dict[str, Any]:
-    """The samples of a block as bytes: uint8 (B, T, H, W) in row-major order, and their masks."""
-    mask_columns = MASK_COLUMNS[-2:] if with_masks else ()
-    stored = [(clip, shard, int(group), int(row)) for clip, shard, group, row in item["locations"]]
-    lengths = [len(seeds) for seeds in item["seeds"]]
-    starts = np.cumsum([0, *lengths])
+    block: dict[str, Any], *, store_path: str, view: View, with_masks: bool = False
+) -> pa.Table:
+    """The samples of a block in one row: `frames` and `masks` are uint8 (B, T, H, W) as bytes."""
+    stored = [tuple(place.values()) for place in block["clips"]]
+    starts = np.cumsum([0, *(len(seeds) for seeds in block["seeds"])])
     # In storage order, so that a row group is read once for all clips in it.
     numbers = sorted(range(len(stored)), key=lambda number: stored[number][1:])
-    columns = (*FRAME_COLUMNS, *mask_columns)
+    columns = (*FRAME_COLUMNS, *(MASK_COLUMNS[-2:] if with_masks else ()))
     ordered = [stored[number] for number in numbers]
     rows = store.read_located(store_path, ordered, columns, opened=_open_shard)
-    # Copied: a view of a row group would keep all of it in memory until the block is complete.
-    shape = (starts[-1], view.num_frames, view.height, view.width)
-    frames = np.empty(shape, np.uint8)
+    frames = np.empty((starts[-1], view.num_frames, view.height, view.width), np.uint8)
     masks = np.empty_like(frames) if with_masks else None
     for number, row in zip(numbers, rows, strict=True):
-        pixels, ids = frames_of(row), masks_of(row) if masks is not None else None
-        chosen = zip(item["seeds"][number], item["chosen"][number], strict=True)
-        for place, (seed, frame) in enumerate(chosen, starts[number]):
-            spec = SampleSpec(0, int(seed), None if frame < 0 else int(frame))
-            frames[place] = view.resize(take_frames(pixels, view, spec))
-            if masks is not None:
-                assert ids is not None
-                masks[place] = view.resize_masks(take_frames(ids, view, spec))
-    packed: dict[str, Any] = {"lengths": lengths, "frames": frames.tobytes()}
-    return packed if masks is None else packed | {"masks": masks.tobytes()}
+        samples = zip(block["seeds"][number], block["frames"][number], strict=True)
+        specs = [SampleSpec(0, seed, frame) for seed, frame in samples]
+        place = slice(starts[number], starts[number + 1])
+        _take(frames_of(row), specs, view, view.resize, out=frames[place])
+        if masks is not None:
+            ids = masks_of(row)
+            assert ids is not None
+            _take(ids, specs, view, view.resize_masks, out=masks[place])
+    packed = {"frames": _pack(frames)}
+    return pa.table(packed if masks is None else packed | {"masks": _pack(masks)})
+
+
+def _take(
+    images: UInt8[np.ndarray, "N H W"],
+    specs: Sequence[SampleSpec],
+    view: View,
+    resize: Callable[[UInt8[np.ndarray, "N H W"]], UInt8[np.ndarray, "N h w"]],
+    *,
+    out: UInt8[np.ndarray, "B T h w"],
+) -> None:
+    """The samples of a clip, resized at once; images in no sample are not resized."""
+    numbers = np.array([frame_numbers(spec, view, len(images)) for spec in specs])
+    needed, places = np.unique(numbers, return_inverse=True)
+    np.take(resize(images[needed]), places.reshape(numbers.shape), axis=0, out=out)
+
+
+def _pack(samples: UInt8[np.ndarray, "B T H W"]) -> pa.Array:
+    """One binary value over the memory of the samples."""
+    offsets = pa.py_buffer(np.array([0, samples.nbytes], np.int64))
+    data = pa.py_buffer(samples.reshape(-1))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, data])
 
 
 @lru_cache(maxsize=NUM_OPEN)
@@ -191,14 +232,12 @@ def _open_shard(shard: PathOrUri) -> pq.ParquetFile:
     return store.open_shard(shard)
 
 
-def _unpack(packed: pa.Scalar, view: View) -> UInt8[np.ndarray, "B T H W"]:
-    """Copied: a view would keep the block in the object store."""
-    shape = (-1, view.num_frames, view.height, view.width)
-    return np.frombuffer(packed.as_buffer(), np.uint8).reshape(shape).copy()
+def _unpack(packed: pa.ChunkedArray, shape: tuple[int, ...]) -> UInt8[np.ndarray, "B T H W"]:
+    return np.frombuffer(packed[0].as_buffer(), np.uint8).reshape(-1, *shape)
 
 
-def _in_order(items: list[dict[str, Any]]) -> ray.data.Dataset:
+def _in_order(count: int) -> ray.data.Dataset:
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    return ray.data.from_items(items, override_num_blocks=max(1, len(items)))
+    return ray.data.range(count, override_num_blocks=count)

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import ray
+import torch
 
 from lus_ray.clip import make_row
 from lus_ray.data import store
 from lus_ray.data.loading import streaming
+from lus_ray.data.loading.sampler import sample_epoch
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import StoreError
 
@@ -48,10 +51,42 @@ def test_locations_are_read_without_signatures(clips):
     assert len(list(streaming.StreamedFrames(str(clips)).clips([{"clip": "t/1"}], VIEW))) == 1
 
 
-def test_a_shard_stays_open_from_batch_to_batch(clips):
-    location = list(map(str, store.locate_clips(clips)["t/1"]))
-    item = {"locations": [location], "seeds": [[0]], "chosen": [[-1]]}
-    batch = streaming.read_samples(item, store_path=str(clips), view=VIEW)
+def read_epoch(clips, **settings):
+    rows = [{"clip": name, "num_frames": 4} for name in store.locate_clips(clips)]
+    epochs = streaming.StreamedFrames(str(clips)).epochs(
+        rows, view=VIEW, columns=(), batch=2, seed=0, **settings
+    )
+    return list(epochs(0))
+
+
+def test_a_shard_stays_open_from_block_to_block(clips):
+    before = read_epoch(clips)
     (shard,) = store.list_shards(clips)
+    pixels = streaming.StreamedFrames(str(clips))
+    assert pixels.locations
     shard.rename(shard.with_suffix(".elsewhere"))
-    assert streaming.read_samples(item, store_path=str(clips), view=VIEW) == batch
+    rows = [{"clip": name} for name in pixels.locations]
+    after = list(pixels.epochs(rows, view=VIEW, columns=(), batch=2, seed=0)(0))
+    assert [len(batch["frames"]) for batch in after] == [2, 1]
+    assert all(torch.equal(a["frames"], b["frames"]) for a, b in zip(before, after, strict=True))
+
+
+def test_a_short_epoch_needs_no_ray(clips):
+    assert len(read_epoch(clips)) == 2
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("by_frame", [False, True])
+def test_blocks_hold_the_reads_of_an_epoch_in_order_and_begin_small(monkeypatch, by_frame):
+    monkeypatch.setattr(streaming, "READ_BYTES", 1)
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 8 * 4 * VIEW.num_frames * 64)
+    rows = [{"clip": str(n), "num_frames": 4} for n in range(40)]
+    sampled = sample_epoch(rows, batch=8, seed=0, epoch=0, by_frame=by_frame, window=4)
+    reads = streaming._plan_reads(sampled, by_frame=by_frame)
+    places = [(str(n), "shard", n, 0) for n in range(40)]
+    blocks = streaming._to_blocks(reads, places, VIEW).to_pylist()
+    read = [place["clip"] for block in blocks for place in block["clips"]]
+    assert read == [str(spec.row) for (_, spec), *_ in reads]
+    sizes = [sum(map(len, block["seeds"])) for block in blocks]
+    assert sizes[:4] == [4, 8, 16, 32]
+    assert sum(sizes) == sum(map(len, sampled))

@@ -73,12 +73,11 @@ def test_a_copy_has_the_same_index_rows_counts_sources_findings_and_streamed_bat
     page = tmp_path / f"check-{paths.basename(copy)}.html"
     assert check.write_page(findings, copy).resolve() == page
     view = View(num_frames=2, height=24, width=24)
-    locations = list(store.locate_clips(copy).values())[::9]
-    item = {"seeds": [[n] for n in range(len(locations))], "chosen": [[-1]] * len(locations)}
-    item["locations"] = [list(map(str, location)) for location in locations]
-    batch = streaming.read_samples(item, store_path=copy, view=view)
-    assert len(batch["frames"]) == len(locations) * 2 * 24 * 24
-    assert batch == streaming.read_samples(item, store_path=str(phantom_store), view=view)
+    rows = store.read_index(copy).to_pylist()[::9]
+    streams = [streaming.StreamedFrames(str(path)) for path in (copy, phantom_store)]
+    epochs = [stream.epochs(rows, view=view, columns=(), batch=4, seed=0) for stream in streams]
+    for ours, local in zip(epochs[0](0), epochs[1](0), strict=True):
+        assert np.array_equal(ours["frames"], local["frames"])
 
 
 def test_a_source_read_into_a_bucket_equals_one_read_into_a_folder(bucket, tmp_path):
