@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import ray
 import torch
 
 from lus_ray.clip import make_row
@@ -71,9 +70,9 @@ def test_a_shard_stays_open_from_block_to_block(clips):
     assert all(torch.equal(a["frames"], b["frames"]) for a, b in zip(before, after, strict=True))
 
 
-def test_a_short_epoch_needs_no_ray(clips):
+def test_a_short_epoch_does_not_start_ray_data(clips, monkeypatch):
+    monkeypatch.delattr(streaming, "_in_order")
     assert len(read_epoch(clips)) == 2
-    assert not ray.is_initialized()
 
 
 @pytest.mark.parametrize("by_frame", [False, True])
@@ -88,5 +87,6 @@ def test_blocks_hold_the_reads_of_an_epoch_in_order_and_begin_small(monkeypatch,
     read = [place["clip"] for block in blocks for place in block["clips"]]
     assert read == [str(spec.row) for (_, spec), *_ in reads]
     sizes = [sum(map(len, block["seeds"])) for block in blocks]
-    assert sizes[:4] == [4, 8, 16, 32]
+    assert sizes[:3] == [4, 8, 16]
+    assert max(sizes) <= 32
     assert sum(sizes) == sum(map(len, sampled))
