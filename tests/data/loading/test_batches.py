@@ -193,3 +193,29 @@ def test_pairs_of_streams_change_with_the_epoch():
 
     assert pairs(0) == pairs(0)
     assert sorted(pairs(0)) != sorted(pairs(1))
+
+
+class Recorded(dict):
+    """Frames by clip, and the clips that were read."""
+
+    def __init__(self, frames):
+        super().__init__(frames)
+        self.clips = []
+
+    def __getitem__(self, clip):
+        self.clips.append(clip)
+        return super().__getitem__(clip)
+
+
+def test_an_epoch_that_starts_later_reads_no_earlier_clip():
+    frames = Recorded({f"t/{n}": np.full((1, 8, 8), n, np.uint8) for n in range(6)})
+    rows = [{"clip": clip, "num_frames": 1} for clip in frames]
+    view = View(num_frames=1, height=8, width=8)
+    epochs = InMemory({(8, 8): frames}).epochs(rows, view=view, columns=(), batch=2, seed=0)
+    whole = [batch["frames"] for batch in epochs(1)]
+    order, frames.clips = frames.clips, []
+    assert all(map(torch.equal, (b["frames"] for b in epochs(1, 2)), whole[2:]))
+    assert (len(whole), frames.clips) == (3, order[-2:])
+    (pair,) = loading.pair_streams(epochs, epochs)(1, 2)
+    assert torch.equal(pair["target_frames"], whole[2])
+    assert list(epochs(1, 3)) == []
