@@ -152,7 +152,7 @@ def run(
     seeds: int | None = None, samples: int | None = None, splits: Path | str | None = None,
     weights: Path | str | Mapping[str, Path | str] | None = None, domains: str | None = None,
     weak: bool = False, over: Iterable[Path | str] = (), settings: Iterable[str] = (),
-    address: str | None = None, tensorboard: bool = False,
+    address: str | None = None, tensorboard: bool = False, dashboard: bool = False,
 ) -> Run:  # fmt: skip
     """Run the unfinished cells of a study and write its report, as `lus run` does.
 
@@ -174,6 +174,7 @@ def run(
         "samples": samples, "splits": splits and str(splits),
         "weights": initial_weights.to_text(weights), "domains": domains, "weak": weak,
         "settings": tuple(settings), "address": address, "tensorboard": tensorboard,
+        "dashboard": dashboard,
     }  # fmt: skip
     if label is not None:
         options["label"] = label

@@ -105,6 +105,11 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 )
 @click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard.")
 @click.option(
+    "--dashboard", is_flag=True,
+    help="Also start Ray's dashboard, for this machine alone, and print its address. Every network "
+    "then trains in a process named for its arm and fold, which takes some seconds to start.",
+)  # fmt: skip
+@click.option(
     "--address", envvar="RAY_ADDRESS",
     help="A running Ray cluster: auto, host:6379 or ray://host:10001 (default RAY_ADDRESS).",
 )  # fmt: skip

@@ -35,13 +35,16 @@ from lus_ray.orchestration.cluster.watchdog import find_own_processes
 from lus_ray.orchestration.planner import ResourcesByArm
 from lus_ray.orchestration.scheduler import CellScheduler, PruningScheduler
 from lus_ray.orchestration.stall_warnings import StallWarnings
-from lus_ray.orchestration.trial import trial
+from lus_ray.orchestration.trial import name_actors, trial
 from lus_ray.runs import layout
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan, RunRequest
 from lus_ray.runs.prepare import prepare, print_note
 
+MAX_METADATA = 1000
+SHARED = "cells without training"
+"""The actors that run these in turn; `ps` and the dashboard's list of processes name each cell."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -60,11 +63,36 @@ def run(request: RunRequest, notify: Callable[[str], None] = print_note) -> None
         here = f"joining Ray at {request.address}" if request.address else "starting Ray"
         notify(f"{here} ...")
         with (
-            connect(request.address, imports=CELL_MODULE) as dashboard,
+            connect(
+                request.address,
+                imports=CELL_MODULE,
+                dashboard=request.dashboard,
+                metadata=_describe_job(plan),
+            ) as dashboard,
             _observed(plan, dashboard, tensorboard=request.tensorboard) as observers,
             admit_campaign(observers.notify),
         ):
-            _run_cells(plan, observers)
+            if dashboard:
+                url = f"http://{dashboard.removeprefix('http://')}"
+                observers.notify(f"Ray's dashboard: {url} (its token is in ~/.ray/auth_token)")
+            _run_cells(plan, observers, has_dashboard=bool(dashboard))
+
+
+def _describe_job(plan: RunPlan) -> dict[str, str]:
+    """What the dashboard says of the job; values are text."""
+    cells = plan.unfinished_cells()
+    arms = ", ".join(dict.fromkeys(cell.arm for cell in cells))
+    folds = ", ".join(map(str, sorted({cell.fold for cell in cells})))
+    about = {"study": plan.experiment.name, "size": plan.size, "run": plan.folder.display_name}
+    return {
+        f"lus_{key}": str(value)
+        for key, value in {
+            **about,
+            "cells": len(cells),
+            "arms": arms[:MAX_METADATA],
+            "folds": folds,
+        }.items()
+    }
 
 
 @contextlib.contextmanager
@@ -85,7 +113,7 @@ def _observed(plan: RunPlan, dashboard: str | None, *, tensorboard: bool) -> Ite
         yield Observers(*observers)
 
 
-def _run_cells(plan: RunPlan, observers: Observers) -> None:
+def _run_cells(plan: RunPlan, observers: Observers, *, has_dashboard: bool) -> None:
     cluster, folder = Cluster.current(), plan.folder
     num_frames = store.count_frames(plan.data)
     frame_sizes, mask_sizes = input_sizes(plan.experiment)
@@ -113,7 +141,10 @@ def _run_cells(plan: RunPlan, observers: Observers) -> None:
     scheduler = CellScheduler(plan, observers, lambda cell: resources[cell.arm].gpus_per_worker)
     max_running = planner.max_concurrent_trials(plan.experiment, cluster, streamed=streamed)
     observers.notify(f"{len(plan.unfinished_cells())} cells to run, up to {max_running} at a time")
-    _tune(scheduler, resources, max_running, shared)
+    # A reused process would hold what a group of workers waits for.
+    reuse = all(wanted.workers == 1 for wanted in resources.values())
+    actor_names = ActorNames(plan.experiment, reuse=reuse) if has_dashboard else None
+    _tune(scheduler, resources, max_running, shared, reuse=reuse, names=actor_names)
     if scheduler.failed:
         names = ", ".join(cell.name for cell in [*scheduler.failed][:5])
         first = next(iter(scheduler.failed.values()))
@@ -123,35 +154,61 @@ def _run_cells(plan: RunPlan, observers: Observers) -> None:
         )
 
 
-def _bundles(resources: ResourcesByArm, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+class ActorNames:
+    """Names on the dashboard of the actors and placement groups of cells.
+
+    Where actors are reused, those that train are not: a name is for life, and Tune reuses an actor
+    for equal placement groups alone, of which the name is a part.
+    """
+
+    def __init__(self, experiment: Experiment, *, reuse: bool) -> None:
+        arms = [arm for arm in experiment.arms if not reuse or (arm.recipe and arm.recipe.epochs)]
+        self.own = {arm.name for arm in arms}
+
+    def __call__(self, config: dict[str, Any]) -> str:
+        cell, attempt = Cell(**config["cell"]), config["attempt"]
+        if cell.arm not in self.own:
+            return SHARED
+        return f"{cell.name} retry {attempt}" if attempt else cell.name
+
+    def group(self, config: dict[str, Any]) -> dict[str, str]:
+        """Of its placement group, which Ray wants to be unique."""
+        name = self(config)
+        return {} if name == SHARED else {"name": name}
+
+
+def _bundles(
+    resources: ResourcesByArm, names: ActorNames | None, config: dict[str, Any]
+) -> tune.PlacementGroupFactory:
     """What a trial reserves; the workers of Ray Train request theirs themselves."""
     wanted = resources[config["cell"]["arm"]]
     bundle: dict[str, float] = {"CPU": 0, "memory": 1} if wanted.workers > 1 else {"CPU": 1.0}
     if wanted.workers == 1 and wanted.gpus_per_worker:
         bundle["GPU"] = wanted.gpus_per_worker
-    return tune.PlacementGroupFactory([bundle])
+    return tune.PlacementGroupFactory([bundle], **(names.group(config) if names else {}))
 
 
 def _tune(
-    scheduler: CellScheduler, resources: ResourcesByArm, max_running: int, shared: Transport
-) -> None:
+    scheduler: CellScheduler, resources: ResourcesByArm, max_running: int, shared: Transport, *,
+    reuse: bool, names: ActorNames | None,
+) -> None:  # fmt: skip
     """Run all cells in one Tune run; Tune's own files go to a temporary folder."""
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     run_trial = tune.with_parameters(trial, plan=scheduler.plan, shared=shared)
+    run_trial = tune.with_resources(run_trial, partial(_bundles, resources, names))
     # Processes of a joined cluster need the environment that Tune passes to each trial.
-    reuse = inherited_environment() if find_own_processes() else contextlib.nullcontext()
+    environment = inherited_environment() if find_own_processes() else contextlib.nullcontext()
     try:
-        with _Interrupts() as interrupts, reuse:
+        with _Interrupts() as interrupts, environment:
             tune.Tuner(
-                tune.with_resources(run_trial, partial(_bundles, resources)),
+                name_actors(run_trial, names) if names else run_trial,
                 tune_config=tune.TuneConfig(
                     search_alg=scheduler,
                     scheduler=PruningScheduler(scheduler),
                     num_samples=10**9,
                     max_concurrent_trials=max_running,
-                    # A reused process would hold what a group of workers waits for.
-                    reuse_actors=all(wanted.workers == 1 for wanted in resources.values()),
+                    reuse_actors=reuse,
                     trial_name_creator=lambda t: Cell(**t.config["cell"]).name,
                     trial_dirname_creator=lambda t: t.trial_id,
                 ),

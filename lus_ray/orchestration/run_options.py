@@ -31,6 +31,7 @@ def build_request(
     weights: str | None = None, splits: Path | str | None = None, domains: str | None = None,
     weak: bool = False, settings: Sequence[str] = (), address: str | None = None,
     seed: int | None = None, seeds: int | None = None, tensorboard: bool = False,
+    dashboard: bool = False,
     label: str | None = None, notify: Callable[[str], None],
 ) -> RunRequest:  # fmt: skip
     """The request that the options of `lus run` stand for; makes phantom clips without `data`."""
@@ -59,7 +60,7 @@ def build_request(
         data = make_phantom_store(experiment, size, out, notify, seed=seed or 0)
     return RunRequest(
         chosen, data=data, out=out, size=size, folds=numbers, seeds=seeds, domains=names,
-        weak=weak, command=command, address=address, tensorboard=tensorboard,
+        weak=weak, command=command, address=address, tensorboard=tensorboard, dashboard=dashboard,
     )  # fmt: skip
 
 

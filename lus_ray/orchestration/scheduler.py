@@ -148,7 +148,8 @@ class CellScheduler(Searcher):
         self.running[trial_id] = cell
         self.last_report[trial_id] = time.monotonic()
         self.observer.on_start(cell)
-        return {"cell": {**vars(cell)}, "gpu": self.gpus(cell)}
+        attempt = self.retries[replace(cell, settings=())]
+        return {"cell": {**vars(cell)}, "gpu": self.gpus(cell), "attempt": attempt}
 
     def _expand(self, cell: Cell) -> list[Cell]:
         """The cell, or its unfinished samples; a search has samples of the first seed only."""

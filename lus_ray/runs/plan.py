@@ -19,7 +19,8 @@ class RunRequest:
 
     `folds` restricts the run to some folds. Every cell is trained with `seeds` seeds; None for as
     many as the run folder records, or one. `domains` are the store's names of the domains that
-    the experiment compares. With `weak`, frames without a score carry that of their clip.
+    the experiment compares. With `weak`, frames without a score carry
+    that of their clip. `dashboard` starts Ray's with a cluster of its own.
     """
 
     experiment: Experiment
@@ -33,6 +34,7 @@ class RunRequest:
     command: str = ""
     address: str | None = None
     tensorboard: bool = False
+    dashboard: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import ray
 from ray.exceptions import AuthenticationError, RayError
+from ray.job_config import JobConfig
 
 from lus_ray.errors import InputError
 from lus_ray.loopback import exempt_from_proxies
@@ -43,13 +45,17 @@ TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 @contextlib.contextmanager
-def connect(address: str | None, *, imports: str = "") -> Iterator[str | None]:
+def connect(
+    address: str | None, *, imports: str = "", dashboard: bool = False,
+    metadata: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[str | None]:  # fmt: skip
     """A Ray cluster for the length of the block; yields the address of its dashboard, if any.
 
-    Without an address, starts a cluster on this machine without a dashboard and stops it after
-    the block; its first processes start at once and import the module `imports`. With an address
-    (host:port, ray://host:port, or "auto" for RAY_ADDRESS or this machine's cluster), joins that
-    cluster as a driver on this node. A cluster that goes away ends the process.
+    Without an address, starts a cluster on this machine, with its dashboard on loopback if asked,
+    and stops it after the block; its first processes start at once and import the module `imports`.
+    With an address (host:port, ray://host:port, or "auto" for RAY_ADDRESS or this machine's
+    cluster), joins that cluster as a driver on this node. A cluster that goes away ends the
+    process. `metadata` describes the job on the dashboard.
 
     Raises:
         InputError: nothing answers at the address, it refuses this process, this machine is not
@@ -66,17 +72,18 @@ def connect(address: str | None, *, imports: str = "") -> Iterator[str | None]:
     try:
         with ClusterWatchdog(own=address is None) as watchdog:
             try:
-                dashboard = _start(imports) if address is None else _join(address)
+                job = JobConfig(metadata=dict(metadata))
+                url = _join(address, job) if address else _start(imports, dashboard, job)
                 watchdog.attach()
             except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
                 where = address or "this machine"
                 raise InputError(f"no Ray cluster at {where}: {_reason(error)}") from error
-            yield dashboard
+            yield url
     finally:
         ray.shutdown()
 
 
-def _start(imports: str) -> str | None:
+def _start(imports: str, dashboard: bool, job: JobConfig) -> str | None:
     """Start a cluster on this machine, on loopback, even where another one runs here."""
     folder, note = choose_session_folder()
     if note:
@@ -86,8 +93,8 @@ def _start(imports: str) -> str | None:
     try:
         with ray_private.loopback_only():
             context = ray.init(
-                address="local", include_dashboard=False, dashboard_host="127.0.0.1",
-                _node_ip_address="127.0.0.1", _temp_dir=str(folder), **SETTINGS,
+                address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1",
+                job_config=job, _node_ip_address="127.0.0.1", _temp_dir=str(folder), **SETTINGS,
             )  # fmt: skip
     finally:
         del os.environ[PRELOAD]  # later clusters must not import it
@@ -104,13 +111,14 @@ def gcs_address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-def _join(address: str) -> str | None:
+def _join(address: str, job: JobConfig) -> str | None:
     if address.startswith("ray://"):
         address = _resolve_client_address(address)
         refuse_unreachable(address)
     variables = {name: os.environ[name] for name in WORKER_VARIABLES}
     runtime_env = {"env_vars": _without_job_variables(variables)}
-    return ray.init(address=address, runtime_env=runtime_env, **SETTINGS).dashboard_url or None
+    context = ray.init(address=address, runtime_env=runtime_env, job_config=job, **SETTINGS)
+    return context.dashboard_url or None
 
 
 def _resolve_client_address(address: str) -> str:

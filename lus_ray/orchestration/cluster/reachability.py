@@ -62,11 +62,11 @@ def refuse_unreachable(address: str | None) -> str | None:
 
 def _resolve_auto() -> str:
     """host:port of RAY_ADDRESS, or of the cluster on this machine."""
-    known = os.environ.get("RAY_ADDRESS", "")
-    known = ray_private.find_cluster() if known in ("", "auto") else known
-    if known is None:
+    known = os.environ.get("RAY_ADDRESS", "auto") or "auto"
+    found = ray_private.find_cluster() if known == "auto" else known
+    if found is None:
         raise _refusal("auto", f"none runs on this machine; {REMEDY}")
-    return known
+    return found
 
 
 def _has_node(port: str) -> bool:
