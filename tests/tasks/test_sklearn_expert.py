@@ -5,7 +5,7 @@ import pytest
 
 from lus_ray.errors import ArmError, CellError
 from lus_ray.tasks import Expert
-from lus_ray.tasks.sklearn_expert import EXPERTS, PLAIN
+from lus_ray.tasks.sklearn_expert import EXPERTS, PLAIN, fit_classifier
 
 
 def frame_rows(num_clips=12, num_frames=5, noise=0.1):
@@ -52,6 +52,26 @@ def test_an_unknown_label_and_rows_without_labels_are_refused():
         fitted("logistic", rows=[{"frame_severity": None, "features": [[0.0]]}])
     with pytest.raises(ArmError, match="frame_grade"):
         Expert("prior", "frame_grade")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "found"),
+    [
+        ("DT", "max_depth", 2, lambda own: own.max_depth),
+        ("SVM", "C", 3.0, lambda own: own.estimator.C),
+        ("SVM-pairwise", "C", 3.0, lambda own: own.svc.C),
+        ("SVM-pairwise", "gamma", 0.5, lambda own: own.svc.gamma),
+        ("RF", "min_samples_leaf", 2, lambda own: own.min_samples_leaf),
+        ("AB", "n_estimators", 7, lambda own: own.n_estimators),
+        ("NN", "n_neighbors", 3, lambda own: own.n_neighbors),
+        ("MLP", "hidden_layer_sizes", 4, lambda own: own.hidden_layer_sizes),
+        ("MLP-L", "alpha", 0.5, lambda own: own.alpha),
+    ],
+)
+def test_a_parameter_of_scikit_learn_reaches_its_classifier(kind, name, value, found):
+    examples, target = np.random.default_rng(0).normal(size=(19, 2)), np.arange(19) % 2
+    fit = fit_classifier(kind, examples, target, seed=0, parameters={name: value})
+    assert found(fit) == value
 
 
 @pytest.mark.slow
