@@ -78,8 +78,9 @@ def aggregated(
     It trains on validation patients too, unless they select its epoch.
     """
     task = partial(VideoScore, aggregator=aggregator, track=track)
-    rows = Rows(with_val=recipe is None or not recipe.follows_validation)
-    learned = recipe and (of_attention if recipe.follows_validation else of_uninorms)
+    is_attentive = recipe is not None and recipe.follows_validation
+    rows = Rows(with_val=not is_attentive)
+    learned = None if recipe is None else of_attention if is_attentive else of_uninorms
     return Arm(
         name, task, recipe, label="severity", rows=rows, reads=reads, search=learned,
         baseline=baseline,

@@ -84,7 +84,7 @@ class Expert(Task):
         self.inherited = of_frames and label == "diagnosis"
         self.kind, self.label, self.inputs, self.balance = kind, label, inputs, balance
         self.fits = 1 if kind in DETERMINISTIC else fits
-        self.parameters = dict(parameters)
+        self.classifier_parameters = dict(parameters)
         self.columns = (label,)
         self.classes = classes_of("severity" if self.by_frame else label, classes)
 
@@ -104,7 +104,7 @@ class Expert(Task):
             chosen = oversample(target, np.random.default_rng(seed))
             examples, target = examples[chosen], target[chosen]
         many = len(np.unique(target)) > 1
-        kind, parameters = (self.kind, self.parameters) if many else ("prior", DEFAULTS)
+        kind, parameters = (self.kind, self.classifier_parameters) if many else ("prior", DEFAULTS)
         candidates = []
         for repeat in range(self.fits):
             self.estimator = fit_classifier(
