@@ -1,9 +1,10 @@
 """Batches streamed from Parquet by Ray Data, for clips that do not fit in memory.
 
 The order of an epoch is sampled first, so that a streamed epoch has the batches of one from memory.
-Samples are read in blocks in the order of their first use, each clip of a window once. This process
-reads the first blocks of an epoch itself while Ray Data starts, which takes a third of a second;
-Ray Data reads the others ahead, as far as its memory allows.
+Samples are read in blocks in the order of their first use, each clip of a window once. A thread of
+this process reads the first blocks of an epoch while Ray Data starts, which takes a third of a
+second. Ray Data reads the others ahead, as far as its memory allows. From local disks the thread
+goes on with every second block: what one process hands to another costs twice the CPU time.
 Why a block is one row of binary: Ray Data accounts for bytes, and nothing is copied on the way.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from lus_ray.data import store
 from lus_ray.data.loading.batches import Epochs, convert_masks, frame_numbers, stack_labels
 from lus_ray.data.loading.sampler import SampleSpec, sample_epoch
 from lus_ray.data.transforms.view import View
-from lus_ray.storage.paths import PathOrUri
+from lus_ray.storage.paths import PathOrUri, is_remote
 
 FRAME_COLUMNS = ("clip", "height", "width", "frames")
 MASK_COLUMNS = ("clip", "height", "width", "masks", "mask_scheme")
@@ -36,10 +37,12 @@ PLACE = ("clip", "shard", "row_group", "row")
 Location = tuple[str, str, int, int]
 Read = list[tuple[tuple[int, int], SampleSpec]]
 """Samples of one clip, each with its batch and its place there."""
-BLOCK_BYTES, READ_BYTES = 32 << 20, 2 << 20
+BLOCK_BYTES, READ_BYTES = 16 << 20, 2 << 20
 """Samples of a block, and the least that a read counts for."""
-OWN_BLOCKS = 4
-"""Blocks of an epoch that this process reads itself."""
+OWN_BLOCKS, OWN_SHARE = 4, 2
+"""The first blocks of an epoch, which this process reads, and one in so many of the others."""
+REMOTE_CPUS = 0.25
+"""CPUs of a read from object storage, which mostly waits."""
 NUM_OPEN = 16
 """Shards that a process keeps open: reading a footer costs a quarter of reading a clip."""
 
@@ -150,26 +153,38 @@ def _fill_batches(
 def _read_blocks(
     plan: pa.Table, store_path: str, view: View, *, with_masks: bool
 ) -> Iterator[pa.Table]:
-    """The blocks of an epoch in order, the first ones read in this process."""
+    """The blocks of an epoch in order, some read by a thread of this process, some by Ray Data."""
     arguments = {"store_path": store_path, "view": view, "with_masks": with_masks}
-    others = len(plan) - OWN_BLOCKS
+    share = len(plan) if is_remote(store_path) else OWN_SHARE
+    is_own = [number < OWN_BLOCKS or number % share == 0 for number in range(len(plan))]
+    own = iter(plan.filter(pa.array(is_own)).to_pylist())
+    others = plan.filter(pa.array([not mine for mine in is_own]))
+    with ThreadPoolExecutor(2) as threads:
+        rest = threads.submit(_read_with_ray, others, arguments) if len(others) else None
+        ahead = threads.submit(read_samples, next(own), **arguments)
+        for mine in is_own:
+            if not mine:
+                assert rest is not None
+                yield next(rest.result())
+                continue
+            block = ahead.result()
+            if (following := next(own, None)) is not None:
+                ahead = threads.submit(read_samples, following, **arguments)
+            yield block
 
-    def start() -> tuple[Iterator[pa.Table], pa.Table]:
-        dataset = _in_order(others).map_batches(
-            read_block, batch_size=None, batch_format="pyarrow",
-            fn_kwargs={"plan": plan[OWN_BLOCKS:], **arguments},
-        )  # fmt: skip
-        blocks = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
-        return blocks, next(blocks)
 
-    with ThreadPoolExecutor(1) as thread:
-        started = thread.submit(start) if others > 0 else None
-        for block in plan[:OWN_BLOCKS].to_pylist():
-            yield read_samples(block, **arguments)
-    if started is not None:
-        blocks, first = started.result()
-        yield first
-        yield from blocks
+def _read_with_ray(plan: pa.Table, arguments: dict[str, Any]) -> Iterator[pa.Table]:
+    """The blocks in order; returns when the first is there."""
+    context = DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    numbers = ray.data.range(len(plan), override_num_blocks=len(plan))
+    dataset = numbers.map_batches(
+        read_block, batch_size=None, batch_format="pyarrow", fn_kwargs={"plan": plan, **arguments},
+        num_cpus=REMOTE_CPUS if is_remote(arguments["store_path"]) else 1,
+    )  # fmt: skip
+    blocks = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
+    return chain([next(blocks)], blocks)
 
 
 def read_block(numbers: pa.Table, *, plan: pa.Table, **arguments: Any) -> pa.Table:
@@ -216,7 +231,8 @@ def _take(
     """The samples of a clip, resized at once; images in no sample are not resized."""
     numbers = np.array([frame_numbers(spec, view, len(images)) for spec in specs])
     needed, places = np.unique(numbers, return_inverse=True)
-    np.take(resize(images[needed]), places.reshape(numbers.shape), axis=0, out=out)
+    chosen = images if len(needed) == len(images) else images[needed]
+    np.take(resize(chosen), places.reshape(numbers.shape), axis=0, out=out)
 
 
 def _pack(samples: UInt8[np.ndarray, "B T H W"]) -> pa.Array:
@@ -234,10 +250,3 @@ def _open_shard(shard: PathOrUri) -> pq.ParquetFile:
 
 def _unpack(packed: pa.ChunkedArray, shape: tuple[int, ...]) -> UInt8[np.ndarray, "B T H W"]:
     return np.frombuffer(packed[0].as_buffer(), np.uint8).reshape(-1, *shape)
-
-
-def _in_order(count: int) -> ray.data.Dataset:
-    context = DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    return ray.data.range(count, override_num_blocks=count)

@@ -71,7 +71,7 @@ def test_a_shard_stays_open_from_block_to_block(clips):
 
 
 def test_a_short_epoch_does_not_start_ray_data(clips, monkeypatch):
-    monkeypatch.delattr(streaming, "_in_order")
+    monkeypatch.delattr(streaming, "_read_with_ray")
     assert len(read_epoch(clips)) == 2
 
 
