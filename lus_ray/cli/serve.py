@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from lus_ray.cli.options import PATH_OR_URI, refuse_busy_port
+from lus_ray.cli.options import FOLDER, PATH_OR_URI, refuse_busy_port, refuse_unwritable
 from lus_ray.monitoring.phase_log import PhaseLog
 
 
 @click.command()
-@click.argument("folder", type=PATH_OR_URI)
+@click.argument("folder", type=PATH_OR_URI, required=False)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8100, show_default=True,
@@ -21,13 +21,28 @@ from lus_ray.monitoring.phase_log import PhaseLog
 @click.option("--terminal", "where", flag_value="terminal", help="Only the terminal.")
 @click.option("--once", is_flag=True, help="Print the grid and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the grid as JSON and exit.")
+@click.option(
+    "--grafana", type=FOLDER, metavar="DIR",
+    help="Write a Grafana dashboard of arms and folds with state, score and epoch into DIR, and "
+    "exit; needs no FOLDER. Its queries read what Prometheus scrapes from a cluster.",
+)  # fmt: skip
 def watch(
-    folder: Path | str, host: str, port: int, where: str | None, once: bool, as_json: bool
-) -> None:
+    folder: Path | str | None, host: str, port: int, where: str | None, once: bool, as_json: bool,
+    grafana: Path | None,
+) -> None:  # fmt: skip
     """Watch the cells of the run FOLDER on a page and in the terminal, until Ctrl-C.
 
     Needs the folder alone, so it also works after the cluster is gone.
     """
+    if grafana is not None:
+        refuse_unwritable(grafana, "--grafana")
+        from lus_ray.orchestration import grafana as dashboards  # imports Ray
+
+        for path in dashboards.write(grafana):
+            click.echo(path)
+        return
+    if folder is None:
+        raise click.UsageError("missing argument 'FOLDER'")
     reader = _open_reader(folder)
     from lus_ray.monitoring.terminal import show_run
 

@@ -1,7 +1,7 @@
 """Prometheus metrics of the cells, through the metrics port of every Ray node.
 
-`ray_lus_cell_score` and `ray_lus_cell_epoch` of each cell, `ray_lus_cells` by state; Ray adds its
-own prefix. They end with the campaign's driver.
+`ray_lus_cell_score`, `ray_lus_cell_epoch` and `ray_lus_cell_state` of each cell, `ray_lus_cells` by
+state; Ray adds its own prefix. They end with the campaign's driver.
 """
 
 import math
@@ -15,7 +15,15 @@ from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 
 STATES = ("waiting", "running", "finished", "failed", "blocked")
+"""The state of a cell is exported as its position."""
 TAGS = ("experiment", "arm", "fold", "seed", "sample")
+EXPORTED = {
+    "lus_cell_score": ("Validation score of the last epoch.", TAGS),
+    "lus_cell_epoch": ("Finished epochs.", TAGS),
+    "lus_cell_state": (f"State: {', '.join(f'{n} {s}' for n, s in enumerate(STATES))}.", TAGS),
+    "lus_cells": ("Cells by state.", ("experiment", "state")),
+}
+"""Description and tags of every metric."""
 
 
 class CellGauges(Observer):
@@ -23,15 +31,17 @@ class CellGauges(Observer):
 
     def __init__(self, experiment: str, folder: RunFolder, cells: Sequence[Cell]) -> None:
         self.experiment = experiment
-        self.score = Gauge("lus_cell_score", "Validation score of the last epoch.", tag_keys=TAGS)
-        self.epoch = Gauge("lus_cell_epoch", "Finished epochs.", tag_keys=TAGS)
-        self.cells = Gauge("lus_cells", "Cells by state.", tag_keys=("experiment", "state"))
+        gauges = {name: Gauge(name, text, tag_keys=tags) for name, (text, tags) in EXPORTED.items()}
+        self.score, self.epoch = gauges["lus_cell_score"], gauges["lus_cell_epoch"]
+        self.state, self.cells = gauges["lus_cell_state"], gauges["lus_cells"]
         self.states = {
             (cell.arm, cell.fold, cell.seed): "finished"
             if folder.cell(cell).is_finished
             else "waiting"
             for cell in cells
         }
+        for cell in cells:
+            self._export_state(cell)
         self._count_states()
 
     def on_start(self, cell: Cell) -> None:
@@ -40,13 +50,7 @@ class CellGauges(Observer):
     def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
         if "epoch" not in values:
             return
-        tags = {
-            "experiment": self.experiment,
-            "arm": _to_ascii(cell.arm),
-            "fold": str(cell.fold),
-            "seed": str(cell.seed),
-            "sample": "" if cell.sample is None else str(cell.sample),
-        }
+        tags = self._tags_of(cell)
         self.epoch.set(int(values["epoch"]) + 1, tags=tags)
         score = values.get("val_score")
         if score is not None and math.isfinite(score):
@@ -61,7 +65,21 @@ class CellGauges(Observer):
 
     def _set_state(self, cell: Cell, state: str) -> None:
         self.states[cell.arm, cell.fold, cell.seed] = state
+        self._export_state(cell)
         self._count_states()
+
+    def _export_state(self, cell: Cell) -> None:
+        state = self.states[cell.arm, cell.fold, cell.seed]
+        self.state.set(STATES.index(state), tags=self._tags_of(cell) | {"sample": ""})
+
+    def _tags_of(self, cell: Cell) -> dict[str, str]:
+        return {
+            "experiment": self.experiment,
+            "arm": _to_ascii(cell.arm),
+            "fold": str(cell.fold),
+            "seed": str(cell.seed),
+            "sample": "" if cell.sample is None else str(cell.sample),
+        }
 
     def _count_states(self) -> None:
         every_state = list(self.states.values())

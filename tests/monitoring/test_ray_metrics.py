@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 import ray
 
-from lus_ray.monitoring.ray_metrics import CellGauges
+from lus_ray.monitoring.ray_metrics import STATES, CellGauges
 from lus_ray.orchestration.cluster import connection
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
@@ -43,6 +43,9 @@ def test_the_metrics_port_of_a_node_has_the_metrics_of_the_cells(metrics_url, tm
         ("ray_lus_cell_score", "arm a", "0"): 0.625,
         ("ray_lus_cell_epoch", "arm a", "0"): 3,
         ("ray_lus_cell_score", r"a->b, \u0141uk", "0"): 0.5,
+        ("ray_lus_cell_state", "arm a", "0"): STATES.index("running"),
+        ("ray_lus_cell_state", "arm a", "1"): STATES.index("failed"),
+        ("ray_lus_cell_state", r"a->b, \u0141uk", "0"): STATES.index("waiting"),
         ("ray_lus_cells", "running"): 1,
         ("ray_lus_cells", "failed"): 1,
         ("ray_lus_cells", "waiting"): 1,

@@ -4,6 +4,7 @@ A new release of Ray may break this file and no other.
 """
 
 import contextlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ __all__ = ["JOB_CONFIG", "set_process_title"]
 setproctitle, which overwrites titles that others set."""
 
 MAX_UPLOAD_FILES = 100_000
+GRAFANA_BASE = "train_grafana_dashboard_base.json"
+"""The dashboard of Ray Train without its panels."""
 
 
 def available_resources_per_node() -> dict[str, dict[str, float]]:
@@ -110,6 +113,18 @@ def check_head(address: str, *, is_client: bool, timeout_s: float) -> grpc.Statu
             status: grpc.StatusCode = error.code()
             return status
     return None
+
+
+def render_grafana(config: Any) -> dict[str, Any]:
+    """The JSON values of a Grafana dashboard, in the structure of Ray's own.
+
+    Why private: Ray's generator is public for Ray's own panels alone.
+    """
+    from ray.dashboard.modules.metrics import grafana_dashboard_factory
+
+    text, _ = grafana_dashboard_factory._generate_grafana_dashboard(config)  # type: ignore[misc]
+    dashboard: dict[str, Any] = json.loads(text)
+    return dashboard
 
 
 def measure_job_upload(folder: Path) -> tuple[Counter[str], bool]:
