@@ -7,7 +7,8 @@ of a sample in turn, with the sampler, seed, samples and cells of ours, and no p
 What is timed: until a finished sample's mean validation score is as good as the baseline's best at
 its end, and until all samples are finished; the median over seeds. Where ours never gets there,
 its ratio is 0.
-Equal are the samples that are sampled before the sampler learns from any.
+Equal are the samples that are sampled before the sampler learns from any; the first has the arm's
+own rate.
 """
 
 import time

@@ -67,6 +67,9 @@ def _write_study(name: str, size: str, formatter: click.HelpFormatter) -> None:
         f"Settings at size {size} (--set; an arm's name for 'arm' sets that arm)"
     ):
         formatter.write_dl(list(_list_settings(chosen.arms)))
+    if searched := list(_list_searched(chosen)):
+        with formatter.section("Hyperparameters that --samples searches"):
+            formatter.write_dl(searched)
     formatter.write_paragraph()
     formatter.write_text("'lus run --help' lists all options.")
 
@@ -133,6 +136,22 @@ def _list_settings(arms: Iterable[Any]) -> Iterator[tuple[str, str]]:
     for name, shown in sorted(values.items()):
         more = ", ..." if len(shown) > MOST_VALUES else ""
         yield name, ", ".join([*shown][:MOST_VALUES]) + more
+
+
+def _list_searched(experiment: Any) -> Iterator[tuple[str, str]]:
+    """Every hyperparameter with its ranges, and the number of arms that have it."""
+    from lus_ray.orchestration.hyperparameter_search import describe_range
+    from lus_ray.orchestration.search_samples import explain_unsearched
+
+    unsearched = explain_unsearched(experiment)
+    ranges: dict[str, list[str]] = defaultdict(list)
+    for arm in experiment.arms:
+        if arm.name not in unsearched:
+            for name, values in arm.search.space.items():
+                ranges[name].append(describe_range(values))
+    for name, own in ranges.items():
+        arms = f"{len(own)} arm{'s' * (len(own) > 1)}"
+        yield name, f"{'; '.join(dict.fromkeys(own))} ({arms})"
 
 
 def _is_plain(value: Any) -> bool:

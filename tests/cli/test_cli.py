@@ -68,6 +68,7 @@ def test_help_on_a_study_shows_its_arms_sizes_and_settings(words):
     experts = f"\n  {{{kinds}}} on biomarkers, {{severity | sf_ratio | dis"
     assert (experts in done.stdout) == (not words)
     assert re.search(r"\n  arm\.recipe\.epochs +1(00|2)\n", done.stdout)
+    assert re.search(r"\n  task\.backbone\.dropout +0 to 0\.7 \([28] arms\)\n", done.stdout)
 
 
 def test_help_on_the_study_of_any_label_names_labels():
