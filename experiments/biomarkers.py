@@ -29,7 +29,7 @@ IMAGENET = "resnet18-imagenet"
 tsm, i3d = partial(TSM, dropout=0.5), partial(I3D, dropout=0.5)
 clips = View(num_frames=15, height=224, width=224, num_samples=4)
 video = Recipe(
-    epochs=100, batch=4, lr=1e-4, plateau=0.5, patience=10, augment=Augment(), gpus=1 / 3
+    epochs=100, batch=4, lr=1e-4, plateau=0.5, patience=10, augment=Augment()
 )  # fmt: skip
 balanced = {label: replace(video, oversample=label) for label in LABELS}
 search = Search(

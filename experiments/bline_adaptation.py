@@ -35,10 +35,10 @@ frames = View(num_frames=1, height=256, width=256, num_samples=0)
 turned = Augment(flip=0.0, intensity=(1.0, 1.0), scale=0.1, rotate_deg=15.0, translate=0.1)
 mason = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
 
-from_scratch = Recipe(epochs=250, batch=16, lr=5e-3, augment=turned, select="last", gpus=0.25)
+from_scratch = Recipe(epochs=250, batch=16, lr=5e-3, augment=turned, select="last")
 fine_tuning = replace(from_scratch, epochs=50, lr=5e-4)
 adversarial = Recipe(  # 10,000 steps of all networks
-    epochs=100, batch=12, draws=1200, lr=1e-3, l2=1e-4, augment=turned, select="last", gpus=1.0
+    epochs=100, batch=12, draws=1200, lr=1e-3, l2=1e-4, augment=turned, select="last"
 )
 
 as_released = replace(adversarial, decay=0.9)  # of the segmenter, as in version 1

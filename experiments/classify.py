@@ -24,7 +24,7 @@ from lus_ray.tasks import ClipLabel
 clips = View(num_frames=15, height=224, width=224, num_samples=4)
 balanced = Recipe(
     epochs=60, batch=4, lr=1e-4, weight_decay=0.05, warmup=0.1, cosine=True, oversample="label",
-    augment=Augment(), gpus=1 / 3,
+    augment=Augment(),
 )  # fmt: skip
 search = Search(
     {

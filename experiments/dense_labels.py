@@ -23,7 +23,7 @@ from lus_ray.nets import UNet
 from lus_ray.tasks import MergedClasses, Segmentation
 
 frames = View(num_frames=1, height=464, width=624, num_samples=0)
-published_recipe = Recipe(epochs=50, batch=4, lr=1e-3, plateau=0.5, copies=6, gpus=0.5)
+published_recipe = Recipe(epochs=50, batch=4, lr=1e-3, plateau=0.5, copies=6)
 as_published = replace(published_recipe, select="test")
 IMAGES = Rows(images=True)
 AT_RANDOM = ", random images"

@@ -32,7 +32,7 @@ from lus_ray.tasks.losses import WIDE_GAP
 frames = View(num_frames=1, height=224, width=224, num_samples=0)
 balanced = Recipe(
     epochs=120, batch=64, lr=1e-4, l2=1e-4, milestones=(70,), oversample="frame_severity",
-    augment=ROY_2020, gpus=1 / 3,
+    augment=ROY_2020,
 )  # fmt: skip
 
 selected_on_test = replace(balanced, select="test")

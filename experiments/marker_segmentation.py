@@ -39,9 +39,7 @@ from lus_ray.tasks import Ensemble, Segmentation
 
 # Black is added to an aspect of 1.3 before the frame is resized.
 frames = View(num_frames=1, height=200, width=260, num_samples=0, aspect=1.3, bicubic=True)
-plain = Recipe(
-    epochs=200, batch=32, lr=1e-5, draws=3200, oversample="markers", select="last", gpus=0.5
-)
+plain = Recipe(epochs=200, batch=32, lr=1e-5, draws=3200, oversample="markers", select="last")
 augmented = replace(plain, augment=SixSteps())
 
 # The released evaluation compares predictions with masks smoothed by a median filter of 7 x 7.

@@ -30,7 +30,7 @@ from lus_ray.metrics.frames import inherited_metrics
 from lus_ray.nets import ReverseTransfer
 from lus_ray.tasks import FrameDiagnosis
 
-diagnosing = Recipe(epochs=12, batch=4, lr=1e-3, plateau=0.5, gpus=0.5)
+diagnosing = Recipe(epochs=12, batch=4, lr=1e-3, plateau=0.5)
 as_published = replace(diagnosing, select="test")
 frames = View(num_frames=1, height=224, width=224, num_samples=0)
 AT_RANDOM = ", random clips"

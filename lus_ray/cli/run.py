@@ -103,6 +103,11 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     multiple=True,
     help="Change a setting: arm.recipe.epochs=3; it is recorded.",
 )
+@click.option(
+    "--plan", metavar="WHERE",
+    help="Print workers and GPUs of every arm, and run nothing: on this 'cluster' (see --address), "
+    "or on nodes with so many GPUs each, such as 4x2.",
+)  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard.")
 @click.option(
     "--dashboard", is_flag=True,
@@ -116,7 +121,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def run(
     experiment: str, out: Path | str | None, size: str, smoke: bool, control: bool,
-    broken: str | None, **options: Any,
+    broken: str | None, plan: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Run the unfinished cells of a study and print its table; repeat it to resume."""
     if control:
@@ -126,6 +131,12 @@ def run(
     if broken is not None:
         raise InputError("--broken is for --control; add it, or remove --broken")
     size = "smoke" if smoke else size
+    if plan is not None:
+        from lus_ray.orchestration.plan_table import plan_study
+
+        names = ("arms", "folds", "seeds", "settings", "address")
+        echo_result(plan_study(experiment, size, plan, **{n: options[n] for n in names}))
+        return
     from lus_ray.orchestration.studies import default_out
 
     _run(experiment, out or default_out(experiment, size, options["label"]), size, **options)

@@ -9,6 +9,7 @@ Why all crops pass the classifier in one call: the statistics of its normalisati
 """
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import floor
 
@@ -100,7 +101,7 @@ class CropNet(nn.Module, ABC):
         num_images, num_crops = theta.shape[:2]
         height, width = (max(side // 2, STRIDE) for side in images.shape[2:])
         # bfloat16 could not tell neighbouring pixels apart.
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images):
             shape = (num_images * num_crops, 3, height, width)
             grid = functional.affine_grid(theta.flatten(0, 1), list(shape), align_corners=False)
             # The crops of an image are sampled one below the other, so that no image is copied.
@@ -108,6 +109,13 @@ class CropNet(nn.Module, ABC):
             sampled = functional.grid_sample(images, column, align_corners=False)
         crops = sampled.unflatten(2, (num_crops, height)).movedim(2, 1).flatten(0, 1)
         return crops.contiguous(memory_format=torch.channels_last)  # fastest for convolutions
+
+
+def full_precision(images: Tensor) -> AbstractContextManager[object]:
+    """No autocast; the device "meta", on which operations are counted, knows none."""
+    if images.is_meta:
+        return nullcontext()
+    return torch.autocast(images.device.type, enabled=False)
 
 
 class RandomCrops(CropNet):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lus_ray.errors import ArmError
 from lus_ray.nets.cnn import STRIDE, ConvTrunk
-from lus_ray.nets.crops import PRIOR_SCALES, CropNet, Size, affine_matrices
+from lus_ray.nets.crops import PRIOR_SCALES, CropNet, Size, affine_matrices, full_precision
 
 AFFINE = (0.5, 0.0, 0.2, 0.0, 0.5, 0.2)
 TRANSLATION = (0.3, 0.3, 0.2, 0.2)
@@ -101,7 +101,7 @@ class Localiser(nn.Module):
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N _"]]:
         """Values of each head, in the precision of the images even under autocast."""
         hidden = self.relu(self.hidden(self.trunk(images).flatten(1))).to(images.dtype)
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images):
             return {name: head(hidden) for name, head in self.heads.items()}
 
 

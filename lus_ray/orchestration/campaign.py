@@ -19,14 +19,14 @@ from lus_ray.data.loading.batches import FrameSize, size_of
 from lus_ray.data.loading.transport import Transport
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import CellError
-from lus_ray.experiment import Experiment
+from lus_ray.experiment import TRIAL_SIZES, Experiment
 from lus_ray.monitoring.events import Observer, Observers
 from lus_ray.monitoring.phase_log import PhaseLog
 from lus_ray.monitoring.progress_bar import ProgressBar
 from lus_ray.monitoring.ray_metrics import CellGauges
 from lus_ray.monitoring.status_writer import StatusWriter
 from lus_ray.monitoring.tensorboard import TensorBoardWriter
-from lus_ray.orchestration import planner
+from lus_ray.orchestration import plan_table, planner
 from lus_ray.orchestration.cluster.admission import admit_campaign
 from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect, gcs_address
 from lus_ray.orchestration.cluster.ray_private import inherited_environment
@@ -35,6 +35,7 @@ from lus_ray.orchestration.cluster.watchdog import find_own_processes
 from lus_ray.orchestration.planner import ResourcesByArm
 from lus_ray.orchestration.scheduler import CellScheduler, PruningScheduler
 from lus_ray.orchestration.stall_warnings import StallWarnings
+from lus_ray.orchestration.step_costs import StepCosts, measure_steps, trains_on_frames
 from lus_ray.orchestration.trial import name_actors, trial
 from lus_ray.runs import layout
 from lus_ray.runs.cell import Cell
@@ -121,8 +122,9 @@ def _run_cells(plan: RunPlan, observers: Observers, *, has_dashboard: bool) -> N
     in_memory = num_bytes <= shared_memory.SHARE * cluster.object_store
     on_disk = memmap.plan_files(plan.data, frame_sizes, mask_sizes)
     streamed = not in_memory and not memmap.has_room(on_disk, num_bytes)
+    resources = _plan_resources(plan, cluster, observers, streamed=streamed)
     for note in planner.check_plan(
-        plan.experiment, cluster, streamed=streamed, out=folder.path, size=plan.size,
+        plan.experiment, cluster, resources, streamed=streamed, out=folder.path, size=plan.size,
         free_bytes=shutil.disk_usage(folder.path).free,
     ):  # fmt: skip
         observers.notify(f"note: {note}")
@@ -134,15 +136,11 @@ def _run_cells(plan: RunPlan, observers: Observers, *, has_dashboard: bool) -> N
     elif not streamed and len(cluster.nodes) == 1:
         memmap.write_missing(on_disk, observers.notify)
 
-    resources = {
-        arm.name: planner.required_resources(arm, cluster, streamed=streamed)
-        for arm in plan.experiment.arms
-    }
     scheduler = CellScheduler(plan, observers, lambda cell: resources[cell.arm].gpus_per_worker)
-    max_running = planner.max_concurrent_trials(plan.experiment, cluster, streamed=streamed)
+    max_running = planner.max_concurrent_trials(resources, cluster)
     observers.notify(f"{len(plan.unfinished_cells())} cells to run, up to {max_running} at a time")
     # A reused process would hold what a group of workers waits for.
-    reuse = all(wanted.workers == 1 for wanted in resources.values())
+    reuse = not any(wanted.by_train for wanted in resources.values())
     actor_names = ActorNames(plan.experiment, reuse=reuse) if has_dashboard else None
     _tune(scheduler, resources, max_running, shared, reuse=reuse, names=actor_names)
     if scheduler.failed:
@@ -152,6 +150,25 @@ def _run_cells(plan: RunPlan, observers: Observers, *, has_dashboard: bool) -> N
             f"{len(scheduler.failed)} cells failed ({names}): {first}; see {layout.ERROR} below "
             f"{folder.path / layout.CELLS}, then run the same command again"
         )
+
+
+def _plan_resources(
+    plan: RunPlan, cluster: Cluster, observers: Observers, *, streamed: bool
+) -> ResourcesByArm:
+    """What a cell of each arm holds; on GPUs after a step of its network was measured."""
+    costs: StepCosts = {}
+    trained = [c for c in plan.cells if trains_on_frames(plan.experiment.arm(c.arm))]
+    if cluster.gpus and trained:
+        unfinished = {cell.arm for cell in plan.unfinished_cells()}
+        names = [] if plan.size in TRIAL_SIZES else sorted(unfinished)
+        costs = measure_steps(plan.experiment, names, cluster, plan.folder, observers.notify)
+    resources = planner.plan_resources(
+        plan.experiment, cluster, size=plan.size, streamed=streamed, costs=costs,
+        num_cells=len(trained),
+    )  # fmt: skip
+    for line in plan_table.lines(resources) if cluster.gpus else ():
+        observers.notify(line)
+    return resources
 
 
 class ActorNames:
@@ -182,8 +199,8 @@ def _bundles(
 ) -> tune.PlacementGroupFactory:
     """What a trial reserves; the workers of Ray Train request theirs themselves."""
     wanted = resources[config["cell"]["arm"]]
-    bundle: dict[str, float] = {"CPU": 0, "memory": 1} if wanted.workers > 1 else {"CPU": 1.0}
-    if wanted.workers == 1 and wanted.gpus_per_worker:
+    bundle: dict[str, float] = {"CPU": 0, "memory": 1} if wanted.by_train else {"CPU": 1.0}
+    if not wanted.by_train and wanted.gpus_per_worker:
         bundle["GPU"] = wanted.gpus_per_worker
     return tune.PlacementGroupFactory([bundle], **(names.group(config) if names else {}))
 
@@ -195,7 +212,7 @@ def _tune(
     """Run all cells in one Tune run; Tune's own files go to a temporary folder."""
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    run_trial = tune.with_parameters(trial, plan=scheduler.plan, shared=shared)
+    run_trial = tune.with_parameters(trial, plan=scheduler.plan, shared=shared, resources=resources)
     run_trial = tune.with_resources(run_trial, partial(_bundles, resources, names))
     # Processes of a joined cluster need the environment that Tune passes to each trial.
     environment = inherited_environment() if find_own_processes() else contextlib.nullcontext()

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lus_ray.errors import PlanError
-from lus_ray.experiment import Arm, Experiment
+from lus_ray.experiment import TRIAL_SIZES, Arm, Experiment
 from lus_ray.orchestration.cluster.resources import Cluster, Node
+from lus_ray.orchestration.step_costs import StepCosts, trains_on_frames
+from lus_ray.orchestration.worker_rule import Allocation, allocate
 from lus_ray.storage.paths import PathOrUri
+from lus_ray.training.step_cost import StepCost
 
 MIN_FREE_BYTES = 200 << 20
 MAX_TRIALS_UNKNOWN = 16
@@ -19,11 +22,18 @@ MAX_TRIALS_UNKNOWN = 16
 
 @dataclass(frozen=True)
 class CellResources:
-    """What one cell holds while it runs; `data_cpus` stay free for the tasks that feed it."""
+    """What one cell holds while it runs; `data_cpus` stay free for the tasks that feed it.
+
+    `on_one_node` keeps its workers together. `by_train` makes it a Ray Train run; other cells train
+    in the process of their trial. `reason` says why the planner chose so many workers.
+    """
 
     workers: int
     gpus_per_worker: float
     data_cpus: int
+    on_one_node: bool = False
+    by_train: bool = False
+    reason: str = ""
 
     @property
     def cpus(self) -> int:
@@ -35,19 +45,71 @@ class CellResources:
 
 
 ResourcesByArm = Mapping[str, CellResources]
+NO_COSTS: StepCosts = {}
 
 
-def required_resources(arm: Arm, cluster: Cluster, *, streamed: bool) -> CellResources:
-    """What a cell of this arm holds; a share of a GPU only if the cluster has any."""
-    if arm.recipe is None:
+def plan_resources(
+    experiment: Experiment, cluster: Cluster, *, size: str, streamed: bool = False,
+    costs: StepCosts = NO_COSTS, num_cells: int | None = None,
+) -> dict[str, CellResources]:  # fmt: skip
+    """What a cell of each arm holds, on GPUs by the rule of `worker_rule`.
+
+    `num_cells` compete for the GPUs; by default those of all networks on all folds.
+    """
+    if num_cells is None:
+        num_networks = sum(map(trains_on_frames, experiment.arms))
+        num_cells = num_networks * len(experiment.folds.numbers())
+    return {
+        arm.name: _required_resources(
+            arm, cluster, costs.get(arm.name), size=size, streamed=streamed, num_cells=num_cells
+        )
+        for arm in experiment.arms
+    }
+
+
+def _required_resources(
+    arm: Arm, cluster: Cluster, cost: StepCost | None, *, size: str, streamed: bool, num_cells: int
+) -> CellResources:
+    recipe = arm.recipe
+    if recipe is None:
         return CellResources(1, 0.0, 0)
-    gpus = arm.recipe.gpus if cluster.gpus > 0 else 0.0
-    return CellResources(arm.recipe.workers, gpus, 1 if streamed else 0)
+    data_cpus = 1 if streamed else 0
+    is_automatic = recipe.workers is None and recipe.gpus is None
+    workers, on_one_node = recipe.workers or 1, False
+    gpus, reason = 1.0 if recipe.gpus is None else recipe.gpus, "set in the recipe"
+    if not cluster.gpus:
+        gpus, reason = 0.0, reason if recipe.workers else "no GPU"
+    elif is_automatic and not trains_on_frames(arm):
+        gpus, reason = 0.0, "reads no frames"
+    elif is_automatic and cost is None:
+        reason = "a step cannot be counted"
+    elif is_automatic and cost is not None:
+        most = 1 if size in TRIAL_SIZES or not recipe.epochs else None
+        chosen = allocate(cost, cluster, num_cells=max(1, num_cells), max_workers=most)
+        workers, gpus, reason = chosen.workers, chosen.gpus, _explain(cost, chosen)
+        on_one_node = workers > 1 and chosen.on_one_node
+    by_train = workers > 1 or (gpus > 0 and size not in TRIAL_SIZES)
+    return CellResources(workers, gpus, data_cpus, on_one_node, by_train, reason)
+
+
+def _explain(cost: StepCost, chosen: Allocation) -> str:
+    """Such as "51 ms a step (counted), 27 ms with 2 workers"."""
+    text = f"{_milliseconds(cost.step_s)} a step ({cost.measured or 'counted'})"
+    if chosen.workers > 1:
+        text += f", {_milliseconds(chosen.step_s)} with {chosen.workers} workers"
+    elif chosen.gpus < 1:
+        busy = cost.busy_s / cost.step_s if cost.step_s else 0.0
+        text += f", of which the GPU computes {busy:.0%}"
+    return text
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{float(f'{1000 * seconds:.2g}'):g} ms"
 
 
 def check_plan(
-    experiment: Experiment, cluster: Cluster, *, size: str, streamed: bool, free_bytes: int,
-    out: PathOrUri,
+    experiment: Experiment, cluster: Cluster, resources: ResourcesByArm, *, size: str,
+    streamed: bool, free_bytes: int, out: PathOrUri,
 ) -> list[str]:  # fmt: skip
     """Notes for the user on how the cells will run.
 
@@ -55,14 +117,12 @@ def check_plan(
         PlanError: a cell can never run; the message names the smallest change that lets it.
     """
     notes, up, waiting = [], Cluster(cluster.nodes), ""
-    for arm in experiment.arms:
-        resources = required_resources(arm, cluster, streamed=streamed)
-        waiting = waiting or ("" if resources.can_fit(up) else arm.name)
-        if not cluster.limits_unknown and not resources.can_fit(cluster):
-            remedy = _suggest_change(resources, cluster)
+    for name, wanted in resources.items():
+        waiting = waiting or ("" if wanted.can_fit(up) else name)
+        if not cluster.limits_unknown and not wanted.can_fit(cluster):
             raise PlanError(
-                f"arm {arm.name!r} needs {_describe(resources)}, "
-                f"the cluster has {cluster.describe()}; {remedy}"
+                f"arm {name!r} needs {_describe(wanted)}, the cluster has {cluster.describe()}; "
+                f"{_suggest_change(wanted, cluster)}"
             )
     if free_bytes < MIN_FREE_BYTES:
         raise PlanError(
@@ -81,14 +141,25 @@ def check_plan(
     return notes
 
 
-def max_concurrent_trials(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> int:
-    """As many trials as can run at full size: waiting ones make an autoscaler add nodes."""
-    each_arm = [required_resources(arm, cluster, streamed=streamed) for arm in experiment.arms]
-    most = max(cluster.count_workers(r.gpus_per_worker) // r.workers for r in each_arm)
+def max_concurrent_trials(resources: ResourcesByArm, cluster: Cluster) -> int:
+    """As many trials as can run at full size: waiting ones make an autoscaler add nodes.
+
+    Workers take no CPU that data needs, whichever arms run at a time.
+    """
+    each_arm = resources.values()
+    most = max(
+        cluster.count_cells(r.workers, r.gpus_per_worker, on_one_node=r.on_one_node)
+        for r in each_arm
+    )
     data_cpus = max(r.data_cpus for r in each_arm)
-    workers = max(r.workers for r in each_arm)
-    fewest = MAX_TRIALS_UNKNOWN if cluster.limits_unknown and not streamed else 1
-    return max(fewest, min(most, (cluster.slots - data_cpus) // workers))
+    free_cpus = cluster.slots - data_cpus
+    by_cpu = [
+        r.workers
+        for r in each_arm
+        if not r.gpus_per_worker or cluster.count_workers(r.gpus_per_worker) > free_cpus
+    ]
+    fewest = MAX_TRIALS_UNKNOWN if cluster.limits_unknown and not data_cpus else 1
+    return max(fewest, min(most, free_cpus // max(by_cpu, default=1)))
 
 
 def explain_wait(

@@ -1,4 +1,4 @@
-"""A Tune trial runs one cell: in its own process, or through Ray Train where it has workers.
+"""A Tune trial runs one cell: in its own process, or through Ray Train.
 
 Why both: a nested Train run takes ten seconds and more to start, a plain trial next to nothing.
 """
@@ -21,33 +21,36 @@ from lus_ray.data.loading.transport import Transport, pixels_of
 from lus_ray.errors import CellError, LusError
 from lus_ray.orchestration.cluster.ray_private import set_process_title
 from lus_ray.orchestration.failures import LOST, WorkerLostError
+from lus_ray.orchestration.planner import ResourcesByArm
 from lus_ray.runs import run_cell
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import CellFolder
 from lus_ray.runs.plan import RunPlan
 
 
-def trial(config: dict[str, Any], plan: RunPlan, shared: Transport) -> None:
+def trial(
+    config: dict[str, Any], plan: RunPlan, shared: Transport, resources: ResourcesByArm
+) -> None:
     """Run the cell that the scheduler suggested and report its validation scores."""
     cell = Cell(**config["cell"])
     set_process_title(f"ray::{cell.name}")  # for `ps`, and for Ray's dashboard
-    recipe = plan.experiment.arm(cell.arm).recipe
-    has_workers = recipe is not None and recipe.workers > 1
+    wanted = resources[cell.arm]
     device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
     _limit_threads()
     pixels = pixels_of(shared, str(plan.data))
-    fit = None
-    if has_workers:
+    others: dict[str, Any] = {}
+    if wanted.by_train:
         device = "cpu"  # the GPUs are those of the workers
-        from lus_ray.orchestration.ray_train import fit_with_workers
+        from lus_ray.orchestration.ray_train import RayTraining
 
-        fit = fit_with_workers(cell, plan, shared, gpus=config["gpu"])
+        training = RayTraining(cell, plan, shared, wanted)
+        others = {"fit": training.fit, "predict": training.predict}
     folder = plan.folder_of(cell)
     inputs = [plan.folder_of(earlier) for earlier in plan.inputs_of(cell)]
     report = partial(_report, cell)
     try:
-        with folder.synced(report, inputs=inputs, has_workers=has_workers) as callback:
-            scores = _run(cell, plan, pixels, callback, device=device, fit=fit)
+        with folder.synced(report, inputs=inputs, has_workers=wanted.by_train) as callback:
+            scores = _run(cell, plan, pixels, callback, device=device, **others)
     except LusError as error:
         _write_error(folder, str(error))
         raise

@@ -70,13 +70,12 @@ def read(path: Path) -> dict[str, Any]:
     return dict(contents)
 
 
-def add_workers(cost: dict[str, Any], folder: CellFolder, num_workers: int) -> dict[str, Any]:
+def add_workers(cost: dict[str, Any], folder: CellFolder) -> dict[str, Any]:
     """The cost of a cell and its workers: seconds are added, peaks are the highest of any.
 
     The wall time is the cell's own, as it waited for them.
     """
-    paths = [folder.path / folder.worker_cost(rank) for rank in range(num_workers)]
-    spent = [json.loads(path.read_text()) for path in paths]
+    spent = [json.loads(path.read_text()) for path in folder.worker_costs()]
     summed = {name: round(sum(c[name] for c in (cost, *spent)), 3) for name in ("cpu_s", "gpu_s")}
     peaks = {
         name: max(c.get(name, 0.0) for c in (cost, *spent))

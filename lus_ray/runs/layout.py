@@ -3,6 +3,7 @@
     experiment.json                      what is run (`lus_ray.runs.manifest`)
     folds.json                           patients of every fold (`lus_ray.folds`)
     campaign.json                        driver and progress (`lus_ray.monitoring.status_writer`)
+    steps.json                           measured steps (`lus_ray.orchestration.step_costs`)
     cells/<arm>/fold<k>[/sample<n>]/     checkpoint, metrics, cost, images of a cell
     predictions/<arm>/fold<k>.parquet    predictions (`lus_ray.runs.predictions`)
     report.html, report.md, report.json
@@ -30,6 +31,7 @@ from lus_ray.storage.mirror import Mirror
 from lus_ray.storage.paths import PathOrUri, is_remote, join
 
 MANIFEST, FOLDS, STATUS = "experiment.json", "folds.json", "campaign.json"
+STEPS = "steps.json"
 TENSORBOARD = "tensorboard"
 TABLES = "tables"
 EVALUATIONS = "evaluations"
@@ -216,8 +218,11 @@ class CellFolder:
     def ray_train_storage(self) -> PathOrUri:
         return join(self.run.location, *self.name.split("/"), TRAIN)
 
-    def worker_cost(self, rank: int) -> str:
-        return f"cost-{rank}.json"
+    def worker_cost(self, number: int | str) -> str:
+        return f"cost-{number}.json"
+
+    def worker_costs(self) -> list[Path]:
+        return sorted(self.path.glob(self.worker_cost("*")))
 
     def upload(self, *names: str) -> None:
         """Upload files of this folder; without names, all of it and the prediction file last."""

@@ -279,6 +279,16 @@ def _describe_weights(path: Path) -> dict[str, str]:
         return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
+def _is_same(known: ArmRecord, new: ArmRecord) -> bool:
+    """Whether an arm is the recorded one; workers may differ where the planner chose them."""
+    if known.recipe is None or new.recipe is None:
+        return known == new
+    recipe = {**RECIPE_DEFAULTS, **known.recipe, "gpus": new.recipe["gpus"]}
+    if None in (recipe["workers"], new.recipe["workers"]):
+        recipe["workers"] = new.recipe["workers"]
+    return replace(known, recipe=recipe) == new
+
+
 def _name(value: Any) -> Any:
     return getattr(value, "name", value)
 
@@ -308,7 +318,7 @@ def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
                 f"{name}: arm {arm.name!r} was run with another {file.get('name')}; choose another "
                 "--out, or restore that file"
             )
-        if new_arm != replace(arm, recipe=arm.recipe and {**RECIPE_DEFAULTS, **arm.recipe}):
+        if not _is_same(arm, new_arm):
             raise InputError(
                 f"{name}: arm {arm.name!r} was run with other settings; choose another --out"
             )

@@ -1,6 +1,6 @@
 """Run one cell in any process, without Ray: train, predict every clip of its fold, write."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,9 @@ from lus_ray.tasks.task import Task, with_arguments
 from lus_ray.training import checkpoint, loop
 from lus_ray.training.state import TrainingState
 
+Predict = Callable[[Task, Sequence[Row]], Iterable[Prediction]]
+"""Predictions of clips, in their order."""
+
 
 def run(
     cell: Cell,
@@ -35,10 +38,12 @@ def run(
     *,
     device: str = "cpu",
     fit: Callable[..., loop.FitResult] | None = None,
+    predict: Predict | None = None,
 ) -> dict[str, float]:
     """Train, predict every clip of the fold, write the results; returns the validation scores.
 
-    `fit` replaces `fit_task` where several workers train. Raises LusError if the cell fails.
+    `fit` and `predict` replace `fit_task` and `predict_clips` where other processes train. Raises
+    LusError if the cell fails.
     """
     meter = CostMeter(device)
     arm = trained_arm(cell, plan)
@@ -49,19 +54,20 @@ def run(
     log = CellLog(folder, report)
     rows = cell_rows.rows_of(arm, fold, cell, plan)
     second = cell_rows.unlabelled_rows(arm, fold, plan)
+    predict = predict or partial(cell_predictions.predict_clips, pixels=pixels, device=device)
     train = make_trainer(
         arm, cell, plan, pixels, log, second=second, seed=seed, device=device,
         fit=fit or partial(fit_task, state=None if arm.crossfit else state),
     )  # fmt: skip
     if arm.crossfit:
-        task, outputs, scores = _crossfit(arm, rows, train, pixels, seed, device)
+        task, outputs, scores = _crossfit(arm, rows, train, predict, seed)
         trained = trained_classes.inherit(task, arm, cell, plan)  # test clips keep its predictions
     else:
         task, scores = train(rows)
         checkpoint.save(folder.checkpoint, task, checkpoint.describe(arm.task), seed=seed)
         if arm.rows.images:
             rows = [row for row in rows if row["split"] == "test"]
-        outputs = list(cell_predictions.predict_clips(task, rows, pixels, device))
+        outputs = list(predict(task, rows))
         trained = log.trained
     # Example images are compared between arms; of clips split at random, other arms have none.
     is_comparable = not (arm.crossfit or arm.rows.clips or task.reads_rows)
@@ -85,9 +91,7 @@ def run(
         for row, prediction in zip(rows, outputs, strict=True)
     ]
     cost = meter.stop()
-    if arm.recipe is not None and arm.recipe.workers > 1:
-        cost = add_workers(cost, folder, arm.recipe.workers)
-    log.write_cost(cost, scores)
+    log.write_cost(add_workers(cost, folder) if fit is not None else cost, scores)
     info = predictions.PredictionInfo(
         arm=arm.name,
         fold=cell.fold,
@@ -267,9 +271,8 @@ def _crossfit(
     arm: Arm,
     rows: list[Row],
     train: Callable[[Sequence[Row]], tuple[Any, dict[str, float]]],
-    pixels: Pixels,
+    predict: Predict,
     seed: int,
-    device: str,
 ) -> tuple[Any, list[Prediction], dict[str, float]]:
     """Predictions of training clips by inner models that were not trained on them.
 
@@ -292,7 +295,7 @@ def _crossfit(
         held = [r for r in rows if r["split"] == "train" and part[r["group"]] == number]
         names = [r["clip"] for r in held]
         task, score = train([r for r in rows if r["clip"] not in set(names)])
-        predicted = cell_predictions.predict_clips(task, held, pixels, device)
+        predicted = predict(task, held)
         outputs |= zip(names, predicted, strict=True)
         scores.append(score)
     mean = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}

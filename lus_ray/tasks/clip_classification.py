@@ -18,6 +18,7 @@ from lus_ray.data.labels import classes_of
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.metrics import multilabel
+from lus_ray.tasks.across_workers import sum_over_workers
 from lus_ray.tasks.losses import sord_targets
 from lus_ray.tasks.task import Batch, PredictionRow, Task, class_scores, with_arguments
 
@@ -107,7 +108,8 @@ class Biomarkers(ClipNetwork):
         annotated = target >= 0
         smoothed = target.clamp(min=0) * (1 - self.smoothing) + 0.5 * self.smoothing
         losses = binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
-        return {"loss": (losses * annotated).sum() / annotated.sum().clamp(min=1)}
+        total, number = sum_over_workers(torch.stack([(losses * annotated).sum(), annotated.sum()]))
+        return {"loss": total / number.clamp(min=1)}
 
     def activate(self, logits: Float[Tensor, "S K"]) -> Float[Tensor, "S K"]:
         return torch.sigmoid(logits.float())

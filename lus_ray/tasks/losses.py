@@ -5,7 +5,8 @@ Sources: Chen et al. 2019, "Synergistic image and feature adaptation" (SIFA), as
 computes them; Mason et al. 2021 for the Dice of the foreground; Diaz and Marathe 2019 for
 SORD, in the form of Roy et al. 2020, section IV-A.
 Why sums of masks run over the whole batch: in a mean over images a few pixels would weigh as much
-as a full mask. Losses of masks are computed in float32, whatever the network's precision.
+as a full mask. With several workers they run over the batch of all of them. Losses of masks are
+computed in float32, whatever the network's precision.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
+
+from lus_ray.tasks.across_workers import mean_over_workers, sum_over_workers
 
 EPSILON = 1e-7
 """Keeps a ratio of empty masks defined."""
@@ -34,6 +37,7 @@ def soft_dice(
     probability, truth = probability.float(), truth.float()
     both = (probability * truth).sum(dim=(0, 2, 3))
     size = probability.square().sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
+    both, size = sum_over_workers(torch.stack([both, size]))
     return 1 - (2 * both / (size + EPSILON)).mean()
 
 
@@ -45,8 +49,9 @@ def foreground_dice(
     Mason et al. do not print their formula; this is the one without squares.
     """
     probability, truth = probability.float(), truth.float()
-    both = (probability * truth).sum()
-    return 1 - (2 * both + EPSILON) / (probability.sum() + truth.sum() + EPSILON)
+    sums = torch.stack([(probability * truth).sum(), probability.sum() + truth.sum()])
+    both, size = sum_over_workers(sums)
+    return 1 - (2 * both + EPSILON) / (size + EPSILON)
 
 
 def balanced_cross_entropy(
@@ -58,7 +63,7 @@ def balanced_cross_entropy(
     """
     probability = logits.float().softmax(dim=1)
     truth = one_hot(ids, num_classes=logits.shape[1])
-    weight = 1 - truth.mean(dim=(0, 2, 3), keepdim=True)
+    weight = 1 - mean_over_workers(truth.mean(dim=(0, 2, 3), keepdim=True))
     logarithm = probability.clamp(LEAST_PROBABILITY, 1).log()
     return -(weight * truth * logarithm).sum(dim=1).mean()
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lus_ray.data.transforms.batch_augmentation import augment_batch
 from lus_ray.errors import CellError
+from lus_ray.tasks.across_workers import mean_over_workers, sum_over_workers
 from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import batch_norm, optim
 from lus_ray.training.progress import BestEpoch, EpochRecord, TrainingProgress, UnfinishedEpoch
@@ -103,6 +104,8 @@ def fit(
         seeds, rest = (seed, epoch, rank), batches(epoch, start)
         losses = _run_epoch(model, task, adams, rest, recipe, seeds, device, progress, save)
         progress.unfinished = None
+        if prepare:  # each has the statistics of its own share of the last batch
+            batch_norm.copy_from_first_worker(task)
         failure = _find_failure(task, losses, progress)
         if losses is None or failure:
             progress.notes.append(f"{failure} in epoch {epoch}")
@@ -112,8 +115,6 @@ def fit(
             progress.notes.append(note)
         problem = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
-        if prepare:  # each has the statistics of its own share of the last batch
-            batch_norm.copy_from_first_worker(task)
         if recipe.norm_batches and recipe.follows_validation:
             reestimate(epoch)
         scores = validate(task)
@@ -224,8 +225,10 @@ def _run_epoch(
         save()
     if not done.num_good:
         return None
-    means = {f"train_{name}": total / done.num_good for name, total in done.sums.items()}
-    return {**means, "skipped": float(done.step - done.num_good)}
+    totals = torch.tensor(list(done.sums.values()), dtype=torch.float64, device=device)
+    means = (mean_over_workers(totals) / done.num_good).tolist()
+    named = {f"train_{name}": mean for name, mean in zip(done.sums, means, strict=True)}
+    return {**named, "skipped": float(done.step - done.num_good)}
 
 
 def _step(
@@ -248,8 +251,8 @@ def _step(
             parameter.grad = None
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
             losses = model(batch, network)
-        if not torch.isfinite(losses["loss"]):
-            return None
+        if not torch.isfinite(sum_over_workers(losses["loss"].detach())):
+            return None  # on all workers alike
         separate = len(adams) > 1 and model is task  # naming inputs makes a backward pass slower
         own = [p for group in adam.param_groups for p in group["params"]]
         losses["loss"].backward(inputs=own if separate else None)

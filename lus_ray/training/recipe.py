@@ -54,8 +54,9 @@ class Recipe:
             they are estimated before every validation, as the scores are to be those of the
             network that is kept.
         val_samples: samples of a clip in validation; 0 for the view's number.
-        workers: Ray Train workers, each with a share of the batch.
-        gpus: GPUs per worker; with a fraction, several folds share one.
+        workers: Ray Train workers, each with a share of the batch; None lets the planner decide.
+        gpus: GPUs per worker; with a fraction, several folds share one; None lets the planner
+            decide. Without a GPU in the cluster both None mean one process.
 
     Raises:
         ArmError: a value is out of range, or two values exclude each other.
@@ -86,8 +87,8 @@ class Recipe:
     select: Literal["best", "last", "loss", "test"] = "best"
     norm_batches: Count = 0
     val_samples: Count = 0
-    workers: AtLeastOne = 1
-    gpus: Annotated[NonNegative, AfterValidator(_check_gpus)] = 0.0
+    workers: AtLeastOne | None = None
+    gpus: Annotated[NonNegative, AfterValidator(_check_gpus)] | None = None
 
     def __post_init__(self) -> None:
         if not (self.epochs or self.norm_batches):

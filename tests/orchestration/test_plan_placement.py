@@ -33,13 +33,14 @@ def test_a_plan_is_accepted_exactly_if_its_cells_can_be_placed():
 def is_accepted(arms, cluster, *, streamed):
     experiment = Experiment("random", "Random", rotating(3), tuple(arms), ("auc",))
     settings = {"size": "laptop", "free_bytes": 1 << 40, "out": Path("out")}
+    resources = planner.plan_resources(experiment, cluster, size="laptop", streamed=streamed)
     try:
-        planner.check_plan(experiment, cluster, streamed=streamed, **settings)
+        planner.check_plan(experiment, cluster, resources, streamed=streamed, **settings)
     except PlanError as error:
         remedy = str(error).split("; ")[-1]
         assert remedy.startswith(("use --set", "add a node", "allow ", "start Ray"))
         return False
-    assert planner.max_concurrent_trials(experiment, cluster, streamed=streamed) >= 1
+    assert planner.max_concurrent_trials(resources, cluster) >= 1
     return True
 
 

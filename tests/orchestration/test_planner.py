@@ -38,8 +38,10 @@ def single(cpus, gpus=0):
 
 
 def check(recipe, cluster, *, streamed=False, free=10**12, size="full"):
+    study = experiment(recipe)
+    resources = planner.plan_resources(study, cluster, size=size, streamed=streamed)
     return planner.check_plan(
-        experiment(recipe), cluster, size=size, streamed=streamed, free_bytes=free, out=Path("out")
+        study, cluster, resources, size=size, streamed=streamed, free_bytes=free, out=Path("out")
     )
 
 
@@ -93,9 +95,9 @@ def test_a_plan_that_fits_may_have_notes():
 
 
 def test_a_cell_asks_for_gpus_only_if_the_cluster_may_have_some():
-    (arm,) = experiment(recipe(gpus=1 / 3)).arms
     for cluster, share in ((single(4, 1), 1 / 3), (single(4), 0), (FROM_ZERO, 1 / 3)):
-        assert planner.required_resources(arm, cluster, streamed=False).gpus_per_worker == share
+        planned = planner.plan_resources(experiment(recipe(gpus=1 / 3)), cluster, size="full")
+        assert planned["arm 0"].gpus_per_worker == share
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,9 @@ def test_a_cell_asks_for_gpus_only_if_the_cluster_may_have_some():
     ],
 )
 def test_as_many_trials_run_at_once_as_fit(recipes, cluster, streamed, trials):
-    assert planner.max_concurrent_trials(experiment(*recipes), cluster, streamed=streamed) == trials
+    study = experiment(*recipes)
+    resources = planner.plan_resources(study, cluster, size="full", streamed=streamed)
+    assert planner.max_concurrent_trials(resources, cluster) == trials
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,17 @@ class Cluster:
         """Workers with one CPU and this share of a GPU each that run at once at full size."""
         return int(self._sum_at_full_size(lambda node: node.count_workers(gpus)))
 
+    @property
+    def most_gpus_of_a_node(self) -> int:
+        added = [t.node for t in self.node_types if t.num_addable]
+        return max((node.count_workers(1.0) for node in (*self.nodes, *added)), default=0)
+
+    def count_cells(self, workers: int, gpus: float, *, on_one_node: bool) -> int:
+        """Cells of so many workers that run at once at full size."""
+        if not on_one_node:
+            return self.count_workers(gpus) // workers
+        return int(self._sum_at_full_size(lambda node: node.count_workers(gpus) // workers))
+
     def can_fit(self, workers: int, gpus: float, data_cpus: int) -> bool:
         """Whether so many workers with this share of a GPU fit beside `data_cpus` processes."""
         every_node = (*self.nodes, *(node_type.node for node_type in self.node_types))
