@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import ray
 from ray import tune
 
 from lus_ray.data import store
@@ -62,7 +63,8 @@ def run(request: RunRequest, notify: Callable[[str], None] = print_note) -> None
         if not plan.unfinished_cells():
             return
         here = f"joining Ray at {request.address}" if request.address else "starting Ray"
-        notify(f"{here} ...")
+        if not ray.is_initialized():
+            notify(f"{here} ...")
         with (
             connect(
                 request.address,

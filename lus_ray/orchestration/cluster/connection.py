@@ -39,6 +39,8 @@ WORKER_VARIABLES = ("RAY_TRAIN_V2_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 CELL_MODULE = "lus_ray.orchestration.trial"
 """What a process imports before it can run a cell."""
 PRELOAD = "RAY_preload_python_modules"
+TRAIN_RUNS = "RAY_TRAIN_ENABLE_STATE_TRACKING"
+"""Lists runs of Ray Train on the dashboard, by an actor that outlives the job."""
 UNSAFE = "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE"
 SETTINGS = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -90,6 +92,8 @@ def _start(imports: str, dashboard: bool, job: JobConfig) -> str | None:
         print(f"note: {note}", file=sys.stderr, flush=True)
     _ensure_token()
     os.environ[PRELOAD] = imports
+    if dashboard:
+        os.environ.setdefault(TRAIN_RUNS, "1")
     try:
         with ray_private.loopback_only():
             context = ray.init(

@@ -122,7 +122,7 @@ def render_grafana(config: Any) -> dict[str, Any]:
     """
     from ray.dashboard.modules.metrics import grafana_dashboard_factory
 
-    text, _ = grafana_dashboard_factory._generate_grafana_dashboard(config)  # type: ignore[misc]
+    text, _ = grafana_dashboard_factory._generate_grafana_dashboard(config)
     dashboard: dict[str, Any] = json.loads(text)
     return dashboard
 

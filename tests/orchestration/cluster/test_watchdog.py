@@ -99,3 +99,13 @@ def test_a_silent_head_gets_time_to_come_back(comes_back):
             f"lus: the Ray cluster went away (nobody answers at 127.0.0.1:{port}); "
             "run the same command again to resume",
         ]
+
+
+@pytest.mark.slow
+def test_a_joined_cluster_that_does_not_start_ends_the_command():
+    command = start(JOINED.replace("dog.running.set()", ""), 1, 60)
+    _, errors = command.communicate(timeout=30)
+    assert command.returncode == 1
+    assert errors.splitlines()[-1] == (
+        "lus: Ray did not start (no response for 1 s); run the same command again to resume"
+    )
