@@ -33,20 +33,18 @@ from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect, gcs_a
 from lus_ray.orchestration.cluster.ray_private import inherited_environment
 from lus_ray.orchestration.cluster.resources import Cluster
 from lus_ray.orchestration.cluster.watchdog import find_own_processes
+from lus_ray.orchestration.dashboard import ActorNames, describe_job, name_actors
 from lus_ray.orchestration.planner import ResourcesByArm
 from lus_ray.orchestration.scheduler import CellScheduler, PruningScheduler
 from lus_ray.orchestration.stall_warnings import StallWarnings
 from lus_ray.orchestration.step_costs import StepCosts, measure_steps, trains_on_frames
-from lus_ray.orchestration.trial import name_actors, trial
+from lus_ray.orchestration.trial import trial
 from lus_ray.runs import layout
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan, RunRequest
 from lus_ray.runs.prepare import prepare, print_note
 
-MAX_METADATA = 1000
-SHARED = "cells without training"
-"""The actors that run these in turn; `ps` and the dashboard's list of processes name each cell."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -70,7 +68,7 @@ def run(request: RunRequest, notify: Callable[[str], None] = print_note) -> None
                 request.address,
                 imports=CELL_MODULE,
                 dashboard=request.dashboard,
-                metadata=_describe_job(plan),
+                metadata=describe_job(plan),
             ) as dashboard,
             _observed(plan, dashboard, tensorboard=request.tensorboard) as observers,
             admit_campaign(observers.notify),
@@ -79,23 +77,6 @@ def run(request: RunRequest, notify: Callable[[str], None] = print_note) -> None
                 url = f"http://{dashboard.removeprefix('http://')}"
                 observers.notify(f"Ray's dashboard: {url} (its token is in ~/.ray/auth_token)")
             _run_cells(plan, observers, has_dashboard=bool(dashboard))
-
-
-def _describe_job(plan: RunPlan) -> dict[str, str]:
-    """What the dashboard says of the job; values are text."""
-    cells = plan.unfinished_cells()
-    arms = ", ".join(dict.fromkeys(cell.arm for cell in cells))
-    folds = ", ".join(map(str, sorted({cell.fold for cell in cells})))
-    about = {"study": plan.experiment.name, "size": plan.size, "run": plan.folder.display_name}
-    return {
-        f"lus_{key}": str(value)
-        for key, value in {
-            **about,
-            "cells": len(cells),
-            "arms": arms[:MAX_METADATA],
-            "folds": folds,
-        }.items()
-    }
 
 
 @contextlib.contextmanager
@@ -171,29 +152,6 @@ def _plan_resources(
     for line in plan_table.lines(resources) if cluster.gpus else ():
         observers.notify(line)
     return resources
-
-
-class ActorNames:
-    """Names on the dashboard of the actors and placement groups of cells.
-
-    Where actors are reused, those that train are not: a name is for life, and Tune reuses an actor
-    for equal placement groups alone, of which the name is a part.
-    """
-
-    def __init__(self, experiment: Experiment, *, reuse: bool) -> None:
-        arms = [arm for arm in experiment.arms if not reuse or (arm.recipe and arm.recipe.epochs)]
-        self.own = {arm.name for arm in arms}
-
-    def __call__(self, config: dict[str, Any]) -> str:
-        cell, attempt = Cell(**config["cell"]), config["attempt"]
-        if cell.arm not in self.own:
-            return SHARED
-        return f"{cell.name} retry {attempt}" if attempt else cell.name
-
-    def group(self, config: dict[str, Any]) -> dict[str, str]:
-        """Of its placement group, which Ray wants to be unique."""
-        name = self(config)
-        return {} if name == SHARED else {"name": name}
 
 
 def _bundles(

@@ -8,13 +8,11 @@ import ctypes
 import os
 import socket
 import traceback
-from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from ray import tune
-from ray.tune.trainable import wrap_function
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.data.loading.transport import Transport, pixels_of
@@ -57,21 +55,6 @@ def trial(
     finally:
         _trim_memory()
     tune.report({"finished": 1, **{f"val_{k}": v for k, v in scores.items()}})
-
-
-def name_actors(run_trial: Callable[..., None], name_of: Callable[[dict[str, Any]], str]) -> type:
-    """A class for Tune whose actors bear the names of their configs on Ray's dashboard.
-
-    Ray reads the name once, when an actor starts: one that changes cells keeps its first.
-    """
-
-    class CellActor(wrap_function(run_trial)):  # type: ignore[misc]
-        __qualname__ = "CellActor"
-
-        def __repr__(self) -> str:
-            return name_of(self.config)
-
-    return CellActor
 
 
 def _run(cell: Cell, plan: RunPlan, *args: Any, **options: Any) -> dict[str, float]:

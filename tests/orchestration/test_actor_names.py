@@ -3,8 +3,7 @@
 import pytest
 
 from experiments.biomarkers import EXPERIMENT
-from lus_ray.orchestration.campaign import SHARED, ActorNames
-from lus_ray.orchestration.trial import name_actors
+from lus_ray.orchestration.dashboard import SHARED, ActorNames, name_actors
 from lus_ray.runs.cell import Cell
 
 NETWORK, EXPERT = Cell("e2e severity", 1), Cell("DT on e2e, severity", 1)

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lus_ray.orchestration import grafana
-from lus_ray.orchestration.campaign import SHARED
+from lus_ray.orchestration.dashboard import SHARED
 
 pytestmark = [pytest.mark.ray, pytest.mark.full]
 TIMEOUT_S = 240
