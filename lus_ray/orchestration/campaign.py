@@ -119,7 +119,10 @@ def _run_cells(plan: RunPlan, observers: Observers, *, has_dashboard: bool) -> N
     elif not streamed and len(cluster.nodes) == 1:
         memmap.write_missing(on_disk, observers.notify)
 
-    scheduler = CellScheduler(plan, observers, lambda cell: resources[cell.arm].gpus_per_worker)
+    scheduler = CellScheduler(
+        plan, observers, lambda cell: resources[cell.arm].gpus_per_worker,
+        share=lambda cell: resources[cell.arm].cluster_share(cluster),
+    )  # fmt: skip
     max_running = planner.max_concurrent_trials(resources, cluster)
     observers.notify(f"{len(plan.unfinished_cells())} cells to run, up to {max_running} at a time")
     # A reused process would hold what a group of workers waits for.

@@ -23,11 +23,8 @@ def render(resources: ResourcesByArm, cluster: Cluster, num_folds: int) -> str:
     """A line for each group of arms, with the cells that fit at a time."""
     text = [f"plan for {cluster.describe()}"]
     for wanted, names in _group(resources).items():
-        at_a_time = cluster.count_cells(
-            wanted.workers, wanted.gpus_per_worker, on_one_node=wanted.on_one_node
-        )
-        cells = len(names) * num_folds
-        text += [f"  {_few(names)}", f"    {describe(wanted)}; {cells} cells, {at_a_time} fit"]
+        cells, fit = len(names) * num_folds, wanted.count_cells(cluster)
+        text += [f"  {_few(names)}", f"    {describe(wanted)}; {cells} cells, {fit} at a time"]
     return "\n".join(text)
 
 

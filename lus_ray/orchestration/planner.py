@@ -39,6 +39,16 @@ class CellResources:
     def cpus(self) -> int:
         return self.workers + self.data_cpus
 
+    def count_cells(self, cluster: Cluster) -> int:
+        """Cells of this kind that run at once at full size."""
+        return cluster.count_cells(self.workers, self.gpus_per_worker, on_one_node=self.on_one_node)
+
+    def cluster_share(self, cluster: Cluster) -> float:
+        """What its workers take of the cluster, at most 1; 0 where its trial reserves it."""
+        if not self.by_train or cluster.limits_unknown:
+            return 0.0
+        return 1 / max(1, self.count_cells(cluster))
+
     def can_fit(self, cluster: Cluster) -> bool:
         """Whether the cell can run alone on the cluster at full size."""
         return cluster.can_fit(self.workers, self.gpus_per_worker, self.data_cpus)
@@ -147,10 +157,7 @@ def max_concurrent_trials(resources: ResourcesByArm, cluster: Cluster) -> int:
     Workers take no CPU that data needs, whichever arms run at a time.
     """
     each_arm = resources.values()
-    most = max(
-        cluster.count_cells(r.workers, r.gpus_per_worker, on_one_node=r.on_one_node)
-        for r in each_arm
-    )
+    most = max(wanted.count_cells(cluster) for wanted in each_arm)
     data_cpus = max(r.data_cpus for r in each_arm)
     free_cpus = cluster.slots - data_cpus
     by_cpu = [

@@ -35,9 +35,12 @@ class CellScheduler(Searcher):
     that raises an error has failed.
     """
 
-    def __init__(self, plan: RunPlan, observer: Observer, gpus: Callable[[Cell], float]) -> None:
+    def __init__(
+        self, plan: RunPlan, observer: Observer, gpus: Callable[[Cell], float],
+        share: Callable[[Cell], float] = lambda cell: 0.0,
+    ) -> None:  # fmt: skip
         super().__init__(metric="finished", mode="max")
-        self.plan, self.observer, self.gpus = plan, observer, gpus
+        self.plan, self.observer, self.gpus, self.share = plan, observer, gpus, share
         folds = sorted({cell.fold for cell in plan.cells})
         self.searches = {
             arm.name: ArmSearch(arm, folds, plan.folder, seed=plan.experiment.seed)
@@ -84,12 +87,17 @@ class CellScheduler(Searcher):
                 if blocked not in self.failed:  # once for all of its samples
                     self.failed[blocked] = f"its input {failed[0].name} failed"
                     self.observer.on_blocked(blocked)
-            elif self.finished.issuperset(inputs):
+            elif self.finished.issuperset(inputs) and self._has_room(cell):
                 self.waiting.pop(position)
                 return self._start(trial_id, cell)
             else:
                 position += 1
         return None if self.running else Searcher.FINISHED
+
+    def _has_room(self, cell: Cell) -> bool:
+        """Whether the workers of Ray Train fit beside those that run: a trial reserves none."""
+        share = self.share(cell)
+        return not share or share + sum(map(self.share, self.running.values())) < 1 + 1e-9
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if (cell := self.running.get(trial_id)) is not None:

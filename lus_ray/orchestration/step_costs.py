@@ -47,6 +47,7 @@ def measure_steps(
     notify: Callable[[str], None],
 ) -> dict[str, StepCost]:  # fmt: skip
     """The costs of all arms, those of the named ones measured if a node that is up has a GPU."""
+    notify("counting the steps of the networks, to choose workers and shares of the GPUs")
     costs, known = count_steps(experiment), read_steps(folder)
     costs |= {n: known[n] for n, cost in costs.items() if n in known and _fits(known[n], cost)}
     chosen = [experiment.arm(name) for name in arms if name in costs]

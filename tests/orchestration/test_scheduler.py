@@ -61,6 +61,19 @@ def end(scheduler: CellScheduler, trial_id: str, *, error: str = "", score: floa
     scheduler.on_trial_complete(trial_id, error=bool(error))
 
 
+def test_no_more_cells_start_than_their_workers_fit(tmp_path):
+    scheduler, observer = make_scheduler(experiment(6), tmp_path, num_folds=3)
+    scheduler.share = lambda cell: 0.5 if cell.arm == "intensity" else 0.0
+    assert [bool(scheduler.suggest(name)) for name in "abc"] == [
+        True,
+        True,
+        False,
+    ]  # the third fold waits, and its readers too
+    end(scheduler, "a")
+    assert [bool(scheduler.suggest(name)) for name in "de"] == [True, True]
+    assert {cell.fold for cell in observer.started[:2]} == {0, 1}
+
+
 def test_cells_wait_for_their_inputs_and_follow_in_order(tmp_path):
     scheduler, observer = make_scheduler(experiment(9), tmp_path)
     assert scheduler.suggest("first") is not None
