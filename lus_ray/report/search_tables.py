@@ -14,7 +14,7 @@ MAX_ROWS = 15
 LEAD = (
     "Validation patients chose among the samples of each arm; test patients had no part in it. The "
     "first sample is the arm unchanged. The best of several validation scores is too optimistic: "
-    "it ranks the samples of one arm, and compares no arms."
+    "it ranks the samples of one arm, and compares no arms. Baselines were not searched."
 )
 TRAINED_AGAIN = (
     " Arms marked “trained again” train on validation patients too: their samples left them out, "
@@ -84,10 +84,10 @@ def sample_table(searches: Sequence[SearchResult]) -> Table:
             state = "chosen" if own.is_chosen else own.state
             rows.append((
                 _arm_cell(search, samples), Cell(str(own.number), numbers={"": own.number}),
-                Cell(_settings_text(own.settings)), formatting.share(own.score),
-                Cell(state, tone="better" if own.is_chosen else ""),
+                formatting.share(own.score), Cell(state, tone="better" if own.is_chosen else ""),
+                Cell(_settings_text(own.settings)),
             ))  # fmt: skip
-    columns = ("Arm", "Sample", "Values", "Validation score, %", "State")
+    columns = ("Arm", "Sample", "Validation score, %", "State", "Values")
     caption = "A pruned sample was stopped early, as it was in the worse half at that epoch."
     return Table("search samples", "Every sample", columns, tuple(rows), caption)
 

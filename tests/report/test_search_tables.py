@@ -20,7 +20,7 @@ def search(*samples, again=False):
 
 
 SHARED = search(
-    sample(0, 0.5), sample(1, 0.75, chosen=True, lr=0.1), sample(2, None, state="pruned")
+    sample(0, 0.5), sample(1, 0.75, chosen=True, lr=0.1), sample(2, None, state="pruned", lr=0.9)
 )
 BY_FOLD = search(
     sample(0, 0.5, fold=0, chosen=True),
@@ -60,9 +60,9 @@ def test_every_hyperparameter_has_its_range_and_both_values():
 
 def test_every_sample_has_its_values_score_and_state():
     assert texts(search_tables.sample_table([SHARED])) == [
-        ["a", "0", "unchanged", "50.0", "finished"],
-        ["a", "1", "lr 0.1", "75.0", "chosen"],
-        ["a", "2", "unchanged", "–", "pruned"],
+        ["a", "0", "50.0", "finished", "unchanged"],
+        ["a", "1", "75.0", "chosen", "lr 0.1"],
+        ["a", "2", "–", "pruned", "lr 0.9"],
     ]
 
 
