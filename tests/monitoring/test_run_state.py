@@ -72,6 +72,8 @@ def out(tmp_path: Path) -> Path:
         (SEARCH, [{"sample": 0, "scores": [0.1], "finished": True},
                   {"sample": 1, "scores": [0.2, 0.3]}], {"running": OF_SAMPLE},
          {"state": "running", "samples": (1, 3), "curve": ((1, 0.2), (2, 0.3))}),
+        (SEARCH, [{"sample": 0, "scores": [0.1], "finished": True}, {"scores": [0.4]}],
+         {"running": IN_A}, {"state": "running", "curve": ((1, 0.4),)}),  # trained again
         (SEARCH, [{"sample": 0, "error": "the loss is nan"}],
          {"running": OF_SAMPLE, "failed": {"a/fold0/0": "the loss is nan"}}, {"state": "waiting"}),
         (SEARCH, [{"sample": 0, "error": "the loss is nan"}, {"sample": 1}],
