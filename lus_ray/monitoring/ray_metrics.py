@@ -1,10 +1,12 @@
 """Prometheus metrics of the cells, through the metrics port of every Ray node.
 
 `ray_lus_cell_score`, `ray_lus_cell_epoch` and `ray_lus_cell_state` of each cell, `ray_lus_cells` by
-state; Ray adds its own prefix. They end with the campaign's driver.
+state; Ray adds its own prefix. They end with the campaign's driver. Ray forgets values that are
+not set again within two intervals of its reports (10 s each), so all are set every few seconds.
 """
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,14 +28,18 @@ EXPORTED = {
 """Description and tags of every metric."""
 
 
+REFRESH_S = 5.0
+
+
 class CellGauges(Observer):
-    """Sets gauges; create it while Ray is connected."""
+    """Sets gauges, and sets them again until the block ends; create it while Ray is connected."""
 
     def __init__(self, experiment: str, folder: RunFolder, cells: Sequence[Cell]) -> None:
         self.experiment = experiment
-        gauges = {name: Gauge(name, text, tag_keys=tags) for name, (text, tags) in EXPORTED.items()}
-        self.score, self.epoch = gauges["lus_cell_score"], gauges["lus_cell_epoch"]
-        self.state, self.cells = gauges["lus_cell_state"], gauges["lus_cells"]
+        self.gauges = {n: Gauge(n, text, tag_keys=tags) for n, (text, tags) in EXPORTED.items()}
+        self.values: dict[tuple[str, tuple[str, ...]], float] = {}
+        self.lock, self.stopped = threading.Lock(), threading.Event()
+        self.thread = threading.Thread(target=self._refresh, name="lus-metrics", daemon=True)
         self.states = {
             (cell.arm, cell.fold, cell.seed): "finished"
             if folder.cell(cell).is_finished
@@ -44,6 +50,14 @@ class CellGauges(Observer):
             self._export_state(cell)
         self._count_states()
 
+    def __enter__(self) -> "CellGauges":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stopped.set()
+        self.thread.join()
+
     def on_start(self, cell: Cell) -> None:
         self._set_state(cell, "running")
 
@@ -51,10 +65,10 @@ class CellGauges(Observer):
         if "epoch" not in values:
             return
         tags = self._tags_of(cell)
-        self.epoch.set(int(values["epoch"]) + 1, tags=tags)
+        self._set("lus_cell_epoch", int(values["epoch"]) + 1, tags)
         score = values.get("val_score")
         if score is not None and math.isfinite(score):
-            self.score.set(float(score), tags=tags)
+            self._set("lus_cell_score", float(score), tags)
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:
         if cell.sample is None:  # a sample that ends leaves its cell running
@@ -70,7 +84,7 @@ class CellGauges(Observer):
 
     def _export_state(self, cell: Cell) -> None:
         state = self.states[cell.arm, cell.fold, cell.seed]
-        self.state.set(STATES.index(state), tags=self._tags_of(cell) | {"sample": ""})
+        self._set("lus_cell_state", STATES.index(state), self._tags_of(cell) | {"sample": ""})
 
     def _tags_of(self, cell: Cell) -> dict[str, str]:
         return {
@@ -85,7 +99,19 @@ class CellGauges(Observer):
         every_state = list(self.states.values())
         for state in STATES:
             tags = {"experiment": self.experiment, "state": state}
-            self.cells.set(every_state.count(state), tags=tags)
+            self._set("lus_cells", every_state.count(state), tags)
+
+    def _set(self, name: str, value: float, tags: dict[str, str]) -> None:
+        with self.lock:
+            self.values[name, tuple(tags[key] for key in EXPORTED[name][1])] = value
+            self.gauges[name].set(value, tags=tags)
+
+    def _refresh(self) -> None:
+        while not self.stopped.wait(REFRESH_S):
+            with self.lock:
+                for (name, texts), value in self.values.items():
+                    tags = dict(zip(EXPORTED[name][1], texts, strict=True))
+                    self.gauges[name].set(value, tags=tags)
 
 
 def _to_ascii(name: str) -> str:

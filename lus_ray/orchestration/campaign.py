@@ -90,7 +90,7 @@ def _observed(plan: RunPlan, dashboard: str | None, *, tensorboard: bool) -> Ite
         observers: list[Observer] = [
             stack.enter_context(ProgressBar(len(cells), num_finished, num_epochs=num_epochs)),
             stack.enter_context(status),
-            CellGauges(plan.experiment.name, folder, cells),
+            stack.enter_context(CellGauges(plan.experiment.name, folder, cells)),
         ]
         if tensorboard:
             observers.append(stack.enter_context(TensorBoardWriter(folder)))

@@ -7,6 +7,7 @@ import urllib.request
 import pytest
 import ray
 
+from lus_ray.monitoring import ray_metrics
 from lus_ray.monitoring.ray_metrics import STATES, CellGauges
 from lus_ray.orchestration.cluster import connection
 from lus_ray.runs.cell import Cell
@@ -32,8 +33,15 @@ def metrics_url():
         ray.shutdown()
 
 
-def test_the_metrics_port_of_a_node_has_the_metrics_of_the_cells(metrics_url, tmp_path):
-    gauges = CellGauges("study", RunFolder(tmp_path), CELLS)
+def test_the_metrics_port_of_a_node_has_the_metrics_of_the_cells(
+    metrics_url, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ray_metrics, "REFRESH_S", 0.5)
+    with CellGauges("study", RunFolder(tmp_path), CELLS) as gauges:
+        check_metrics(gauges, metrics_url)
+
+
+def check_metrics(gauges, metrics_url):
     gauges.on_start(CELLS[0])
     gauges.on_report(CELLS[0], {"epoch": 2, "val_score": 0.625})
     gauges.on_report(CELLS[2], {"epoch": 0, "val_score": 0.5})
@@ -59,3 +67,6 @@ def test_the_metrics_port_of_a_node_has_the_metrics_of_the_cells(metrics_url, tm
         ):
             metrics = parse_metrics(scraped.read().decode(), "ray_lus_")
     assert expected.items() <= metrics.items()
+    time.sleep(4)  # Ray keeps a value for two reports of a second
+    with urllib.request.urlopen(metrics_url, timeout=5) as scraped:
+        assert expected.items() <= parse_metrics(scraped.read().decode(), "ray_lus_").items()
