@@ -180,9 +180,11 @@ def _check_plans(cluster: planner.Cluster, free_bytes: int) -> list[DoctorCheck]
         sized = experiment.at(size)
         result = f"can run: {len(sized.arms)} arms"
         try:
+            resources = planner.plan_resources(sized, cluster, size=size, streamed=False)
             notes = planner.check_plan(
-                sized, cluster, size=size, streamed=False, free_bytes=free_bytes, out=Path.cwd()
-            )
+                sized, cluster, resources, size=size, streamed=False, free_bytes=free_bytes,
+                out=Path.cwd(),
+            )  # fmt: skip
         except LusError as error:
             notes, result = [str(error)], "cannot run"
         level: Level = "note" if notes else "ok"
