@@ -28,7 +28,7 @@ from lus_ray.runs import cell_predictions, run_cell
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.cell_log import CellLog
 from lus_ray.runs.cost import CostMeter
-from lus_ray.runs.layout import FITTED, METRICS, START, STATE, TRAINED, CellFolder
+from lus_ray.runs.layout import EPOCH_STATE, FITTED, METRICS, START, STATE, TRAINED, CellFolder
 from lus_ray.runs.plan import RunPlan
 from lus_ray.storage import paths
 from lus_ray.study_files import StudyFile
@@ -145,7 +145,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     arm, seed = config["arm"], config["seed"]
     folder: CellFolder = config["folder"]
-    folder.download(START, STATE, *([METRICS] if rank == 0 else []))
+    folder.download(START, STATE, EPOCH_STATE, *([METRICS] if rank == 0 else []))
     torch.manual_seed(seed)
     task = checkpoint.load(folder.path / START)
     pixels = pixels_of(config["shared"], config["store"])

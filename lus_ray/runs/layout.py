@@ -39,17 +39,18 @@ PACK = "pack"
 REPORTS = ("report.html", "report.md", "report.json", TABLES)
 CELLS, PREDICTIONS, SAMPLE, PHANTOM = "cells", "predictions", "sample", "phantom"
 METRICS, COST, STARTS, ERROR = "metrics.jsonl", "cost.json", "starts.json", "error.txt"
-STATE, CHECKPOINT, IMAGES, CAPTIONS = "state.safetensors", "checkpoint", "pictures", "captions.json"
+STATE, EPOCH_STATE, STATES = "state.safetensors", "state-epoch.safetensors", "state*.safetensors"
+CHECKPOINT, IMAGES, CAPTIONS = "checkpoint", "pictures", "captions.json"
 START, TRAINED, FITTED, TRAIN = "start", "trained", "fitted.json", "train"
 SEARCH, SEARCH_RESULT = "search.journal", "search.json"
 
 UPLOAD_S = 10.0  # between two uploads of a running cell
 FAILED_RETRY_S = 5.0  # of storage where the cell has failed anyway
 MAX_WEIGHT_BYTES = 2**20  # the driver downloads no larger weights
-LIVE = (STARTS, METRICS, STATE)  # the state of an epoch never arrives before its metrics
+LIVE = (STARTS, METRICS, EPOCH_STATE, STATE)  # a state never arrives before its metrics
 OF_WORKERS = (START, TRAINED, TRAIN, "worker.jsonl", FITTED, "cost-*.json")
 OF_SAMPLES = f"{SAMPLE}[0-9]*"
-NOT_READ = (STATE, PHANTOM)
+NOT_READ = (STATES, PHANTOM)
 NOT_WATCHED = (
     CHECKPOINT, PHANTOM, IMAGES, START, TABLES, PACK, TENSORBOARD, TRAINED, "*.safetensors",
 )  # fmt: skip
@@ -246,7 +247,7 @@ class CellFolder:
                 self.name,
                 self.predictions_name,
                 max_weight_bytes=MAX_WEIGHT_BYTES,
-                without=(OF_SAMPLES, STATE),
+                without=(OF_SAMPLES, STATES),
             )
 
     def live_upload(self) -> Callable[[], None]:

@@ -3,7 +3,8 @@
 One file, `state.safetensors`: tensors of the task, its buffers, every Adam, the best epoch and the
 random generators; the rest is JSON metadata. Training starts over if it cannot be read. Of several
 workers the first writes it. What differs between them (running statistics, buffers, generators)
-is in it for each, so that it is complete or absent.
+is in it for each, so that it is complete or absent. `state-epoch.safetensors` is the last one from
+between two epochs, for another number of workers than that which stopped in the middle of one.
 """
 
 import json
@@ -55,13 +56,16 @@ class TrainingState:
         self.path, self.every_s = path, EVERY_S if every_s is None else every_s
         self.num_workers, self.upload = num_workers, upload
         self.rank = distributed.get_rank() if num_workers > 1 else 0
-        self.written, self.write_s = time.monotonic(), 0.0
+        self.between = path.with_stem(f"{path.stem}-epoch")
+        self.written = self.written_between = time.monotonic()
+        self.write_s, self.is_between = 0.0, False
 
     def save(self, task: Task, optimizers: Optimizers, progress: TrainingProgress) -> None:
         """Write the state if it is due; a failure becomes a note of `progress`."""
         began = time.monotonic()
         wait_s = max(self.every_s, MIN_RATIO * self.write_s) if self.every_s else 0.0
-        if not self._is_due(began - self.written >= wait_s, task, progress):
+        last = self.written if progress.unfinished else self.written_between
+        if not self._is_due(began - last >= wait_s, task, progress):
             return
         others = self._gather_from_workers(task, progress)
         if self.rank == 0:
@@ -69,25 +73,39 @@ class TrainingState:
             self.upload()
         self.written = time.monotonic()
         self.write_s = self.written - began
+        if progress.unfinished is None:
+            self.written_between = self.written
 
     def load(self, task: Task, optimizers: Optimizers) -> TrainingProgress:
         """Restore task, optimizers and random generators; the progress, empty without a state.
 
+        Another number of workers than that which stopped in the middle of an epoch continues from
+        before it, with a note.
+
         Raises:
-            CellError: another number of workers wrote it in the middle of an epoch.
+            CellError: as above, and there is no state from before it.
         """
-        progress, tensors = self._read(task, optimizers)
+        path = self.path if self.path.exists() else self.between  # killed between two renames
+        progress, tensors = self._read(path, task, optimizers)
         done = progress.unfinished
+        self.is_between = path == self.path and bool(tensors) and done is None
+        if done and done.num_workers != self.num_workers:
+            stopped = f"{done.num_workers} workers stopped in the middle of epoch {progress.epoch}"
+            progress, tensors = self._read(self.between, task, optimizers)
+            progress.notes.append(
+                f"{stopped}: {self.num_workers} went on from epoch {progress.epoch}"
+            )
+            if not tensors:
+                raise CellError(
+                    f"{self.path}: {stopped}; set arm.recipe.workers={done.num_workers}, or delete "
+                    "it to train from the start"
+                )
+            done = None
         if not self._is_equal_for_all((progress.epoch, done and done.step)):
             note = f"{self.path.name} was not the same for every worker: training started over"
             return TrainingProgress(notes=[note])
         if not tensors:
             return progress
-        if done and done.num_workers != self.num_workers:
-            raise CellError(
-                f"{self.path}: {done.num_workers} workers stopped in the middle of an epoch; set "
-                f"arm.recipe.workers={done.num_workers}, or delete it to train from the start"
-            )
         task.load_state_dict(_select(tensors, "task"))
         task.load_buffer_state(_select(tensors, "memory"))
         for network, optimizer in optimizers.items():
@@ -147,6 +165,9 @@ class TrainingState:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with write_atomically(self.path) as aside:
                 save_file(copies, aside, {KEY: json.dumps(info)})
+                if done and self.is_between:
+                    self.path.replace(self.between)
+                self.is_between = not done
         except (OSError, SafetensorError) as error:
             note = f"{self.path.name} could not be written ({_one_line(error)}): training continued"
             progress.notes += [note] * (note not in progress.notes)
@@ -156,13 +177,13 @@ class TrainingState:
         return {**counts, "losses": list(done.sums)}
 
     def _read(
-        self, task: Task, optimizers: Optimizers
+        self, path: Path, task: Task, optimizers: Optimizers
     ) -> tuple[TrainingProgress, dict[str, Tensor]]:
         """Progress and tensors of this worker; nothing, with a note, if the file does not fit."""
-        if not self.path.exists():
+        if not path.exists():
             return TrainingProgress(), {}
         try:
-            with safe_open(self.path, "pt") as file:
+            with safe_open(path, "pt") as file:
                 info = json.loads(file.metadata()[KEY])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             tensors |= _select(tensors, f"worker{self.rank}")
@@ -177,12 +198,13 @@ class TrainingState:
                 progress.unfinished = UnfinishedEpoch(before, sums=sums, **done)
             _check(tensors, task, optimizers)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            note = f"{self.path.name} could not be read ({_one_line(error)}): training started over"
+            note = f"{path.name} could not be read ({_one_line(error)}): training started over"
             return TrainingProgress(notes=[note]), {}
         return progress, tensors
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+        self.between.unlink(missing_ok=True)
 
 
 def _match_layout(optimizer: torch.optim.Optimizer) -> None:

@@ -22,6 +22,7 @@ from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.loading.batches import InMemory, size_of
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.view import View
+from lus_ray.errors import CellError
 from lus_ray.experiment import Recipe
 from lus_ray.nets import SifaSegmenter
 from lus_ray.runs.cell import Cell
@@ -246,6 +247,40 @@ def test_a_state_that_does_not_fit_changes_nothing_but_leaves_a_note(tmp_path, s
     assert_equal(task.state_dict(), seeded(Grey).state_dict())
 
 
+def claim_two_workers(path):
+    with safe_open(path, "pt") as file:
+        done = json.loads(file.metadata()[state_module.KEY])["unfinished"]
+    rewrite(path, load_file(path), unfinished=done | {"num_workers": 2})
+
+
+def test_another_number_of_workers_continues_from_before_the_epoch(tmp_path):
+    log, result, weights = train(seeded(Grey), PLAIN)
+    path = write_state(tmp_path, killed_in=(2, 1))
+    claim_two_workers(path)
+    rest, continued, restored = train(Grey(), PLAIN, path)
+    assert rest == log[2:]
+    assert (
+        continued.notes[0] == "2 workers stopped in the middle of epoch 2: 1 went on from epoch 2"
+    )
+    assert continued.scores == result.scores
+    assert_equal(restored, weights)
+
+
+def test_another_number_of_workers_is_refused_in_the_first_epoch(tmp_path):
+    path = write_state(tmp_path, killed_in=(0, 1))
+    claim_two_workers(path)
+    with pytest.raises(CellError, match="2 workers stopped in the middle of epoch 0; set arm"):
+        train(Grey(), PLAIN, path)
+
+
+def test_a_kill_between_two_renames_loses_no_more_than_the_epoch(tmp_path):
+    path = write_state(tmp_path, killed_in=(2, 1))
+    path.unlink()
+    task = Grey()
+    progress = TrainingState(path).load(task, {"net": Adam(task.parameters(), lr=0.05)})
+    assert (progress.epoch, progress.unfinished) == (2, None)
+
+
 @pytest.mark.parametrize("error", [OSError("no space left"), SafetensorError("no space left")])
 def test_training_continues_if_a_state_cannot_be_written(tmp_path, monkeypatch, error):
     path = write_state(tmp_path)
@@ -259,7 +294,7 @@ def test_training_continues_if_a_state_cannot_be_written(tmp_path, monkeypatch, 
     log, result, weights = train(seeded(Grey), PLAIN, path)
     assert result.notes == ("state could not be written (no space left): training continued",)
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, "state-epoch"}
     expected, _, undisturbed = train(seeded(Grey), PLAIN)
     assert log == expected[2:]
     assert_equal(weights, undisturbed)
@@ -269,10 +304,10 @@ def test_a_state_is_written_once_an_interval_and_less_often_where_writing_is_slo
     task, state = seeded(Grey), TrainingState(tmp_path / "state", every_s=3600)
     state.save(task, {}, TrainingProgress([RECORD]))
     assert not state.path.exists()
-    state.written -= 3601
+    state.written_between -= 3601
     state.save(task, {}, TrainingProgress([RECORD]))
     assert position_of(state.path) == (1, 0)
-    state.written, state.write_s = time.monotonic() - 3601, 100.0
+    state.written_between, state.write_s = time.monotonic() - 3601, 100.0
     state.save(task, {}, TrainingProgress([RECORD, RECORD]))
     assert position_of(state.path) == (1, 0)
 
