@@ -43,7 +43,7 @@ from lus_ray.tasks import (
 )
 from lus_ray.training import loop
 
-NUM_STEPS, BATCH = 20, 8
+NUM_STEPS, NUM_HALVED, BATCH = 20, 5, 8
 FRAME = View(num_frames=1, height=32, width=32, num_samples=0)
 SCORED = View(num_frames=1, height=64, width=64, num_samples=0)
 CLIP = View(num_frames=4, height=32, width=32, num_samples=1)
@@ -98,7 +98,9 @@ class Training:
 
     @property
     def recipe(self) -> Recipe:
-        lr = 2e-5 if self.family.startswith("SIFA") else 1e-4
+        # Norms of few values, losses with kinks and Adam's signs make rounding errors grow.
+        is_delicate = self.norms != "none" or self.family.startswith("SIFA")
+        lr = 1e-5 if is_delicate else 1e-4
         return Recipe(epochs=self.num_steps, batch=BATCH, lr=lr, select="last")
 
     def run(self, *, rank: int = 0, workers: int = 1) -> dict[str, torch.Tensor]:
@@ -217,11 +219,14 @@ def test_losses_without_batch_norm_are_those_of_one_worker(family, tmp_path):
 @pytest.mark.full
 @pytest.mark.parametrize("family", FAMILIES)
 def test_batch_norms_on_cpus_normalise_each_half_by_itself(family, tmp_path):
-    reference = Training(family, "halves").run()
-    together = train_with_two_workers(Training(family, "kept"), tmp_path)
-    torch.testing.assert_close(together["losses"], reference["losses"], rtol=1e-4, atol=0)
-    for name in (name for name in reference if name.endswith("running_mean")):
-        torch.testing.assert_close(together[name], reference[name], rtol=1e-2, atol=1e-3, msg=name)
-    whole = Training(family, "kept").run()["losses"]
-    has_norms = any(isinstance(m, BatchNorm) for m in FAMILIES[family]().modules())
-    assert not torch.allclose(together["losses"], whole, rtol=1e-4) or not has_norms
+    alone, together, whole = (
+        Training(family, "halves", NUM_HALVED).run(),
+        train_with_two_workers(Training(family, "kept", NUM_HALVED), tmp_path),
+        Training(family, "kept", NUM_HALVED).run(),
+    )
+    torch.testing.assert_close(together["losses"], alone["losses"], rtol=1e-4, atol=0)
+    for name in (name for name in alone if name.endswith("running_mean")):
+        torch.testing.assert_close(together[name], alone[name], rtol=1e-2, atol=1e-3, msg=name)
+    if any(isinstance(module, BatchNorm) for module in FAMILIES[family]().modules()):
+        error = (together["losses"] - alone["losses"]).abs().max()
+        assert (whole["losses"] - alone["losses"]).abs().max() > 10 * error
