@@ -5,8 +5,10 @@ from functools import partial
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
+from lus_ray.cli import main
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import rotating
@@ -103,6 +105,20 @@ def test_a_step_of_two_workers_is_the_formula_of_the_readme():
     # 124.1 ms through the network, of which 17.1 are hidden
     over = 0.0256 + (0.1241 - 2 / 3 * 0.0256) + 36 * 20e-6 + 1e-3
     assert step_seconds(dense, 2, on_one_node=False) == pytest.approx(over)
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_plan_and_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "dense_labels", "--arms", "dense", "--folds", "0", "--plan"]
+    printed = CliRunner().invoke(main, [*words, "1x2"])
+    assert printed.exit_code == 0, printed.output
+    assert "2 workers with 1 GPU each, in Ray Train (51 ms a step (counted)" in printed.output
+    cpus = CliRunner().invoke(main, [*words, "2x0"]).output
+    assert "1 worker with 1 CPU, in the trial's process (no GPU)" in cpus
+    wrong = CliRunner().invoke(main, [*words, "two"])
+    assert (wrong.exit_code, len(wrong.output.splitlines())) == (2, 1)
+    assert not list(tmp_path.iterdir())
 
 
 VIEW = View(num_frames=1, height=16, width=16, num_samples=0)

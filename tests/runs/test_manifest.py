@@ -135,6 +135,28 @@ def test_a_record_without_a_new_setting_has_its_default(prepare, tmp_path, batch
         assert prepare(again, tmp_path).cells
 
 
+@pytest.mark.parametrize(
+    ("recorded", "given", "refused"),
+    [
+        ({"workers": 1, "gpus": 0.5}, {}, False),  # of a version that named both
+        ({"workers": None, "gpus": None}, {"workers": 2}, False),
+        ({"workers": 1, "gpus": 0.0}, {"workers": 1, "gpus": 1.0}, False),
+        ({"workers": 1, "gpus": 0.0}, {"workers": 2}, True),
+    ],
+)
+def test_a_run_goes_on_wherever_the_planner_places_it(prepare, tmp_path, recorded, given, refused):
+    prepare(FIXED, tmp_path)
+    record = record_of(tmp_path)
+    record["arms"][0]["recipe"] |= recorded
+    (tmp_path / "experiment.json").write_text(json.dumps(record))
+    again = replace(FIXED, arms=(replace(ARM, recipe=replace(ARM.recipe, **given)),))
+    if refused:
+        with pytest.raises(InputError, match="arm 'signs' was run with other settings"):
+            prepare(again, tmp_path)
+    else:
+        assert prepare(again, tmp_path).cells
+
+
 def test_every_command_of_a_run_is_recorded_once(prepare, tmp_path):
     for command in ("lus run all", "lus run one --arms a", "lus run all"):
         prepare(ROTATING, tmp_path, command=command)
