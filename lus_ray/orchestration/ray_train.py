@@ -67,12 +67,12 @@ class RayTraining:
         }  # fmt: skip
         own_files, path = paths.open_filesystem(folder.ray_train_storage)
         gpus = wanted.gpus_per_worker
+        uses_nccl = wanted.workers > 1 and gpus >= 1  # it refuses two workers on one GPU
         try:
             TorchTrainer(
                 train_on_worker,
                 train_loop_config=config,
-                # NCCL refuses two workers on one GPU.
-                torch_config=TorchConfig(backend="gloo") if gpus < 1 else None,
+                torch_config=TorchConfig(backend="nccl" if uses_nccl else "gloo"),
                 scaling_config=ScalingConfig(
                     num_workers=wanted.workers,
                     use_gpu=gpus > 0,
