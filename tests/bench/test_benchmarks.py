@@ -26,6 +26,7 @@ NETS = {
     "DeepLab": partial(ReleasedDeepLab, width=8),
 }
 FRAME_READERS, VIDEO_READER = ["DataLoader, PNG", "DataLoader, mp4"], ["DataLoader, mp4"]
+FILE_READER = ["DataLoader, Parquet"]
 SMALL_CLIPS = {"num_clips": 2, "num_frames": 20, "size": 64}
 LOOPS = ["one after another, 1 thread", "one after another, 2 threads"]
 BENCHMARKS = [
@@ -48,12 +49,20 @@ BENCHMARKS = [
      {"4 cells, cluster running": (1.6, LOOPS),
       "against processes": (None, ["two processes that stay"]),
       "start and end of Ray": (None, []), "added per cell": (3000, [])}, FULL),
-    ("reads", SMALL_CLIPS,
+    ("reads", {**SMALL_CLIPS, "num_streamed": 4},
      {**dict.fromkeys(reads.EPOCHS, (5, FRAME_READERS)),
       "first batch of a cell": (1, FRAME_READERS),
-      "first batch, decoding included": (1, FRAME_READERS)}, FULL),
+      "first batch, decoding included": (1, FRAME_READERS),
+      "frames, streamed": (3, FRAME_READERS),
+      "frames, streamed, of the same files": (0.9, FILE_READER),
+      "frames, streamed, first batch": (1, FRAME_READERS + FILE_READER),
+      "frames, streamed from storage 50 ms away": (0.8, ["its bytes, read in ranges"])}, FULL),
     ("clips", {**SMALL_CLIPS, "num_many": 400, "num_shares": 2},
-     {**dict.fromkeys(clips.WINDOWS, (5, VIDEO_READER)), "400 clips": (0.8, ["a store of 4"]),
+     {**dict.fromkeys(clips.WINDOWS, (5, VIDEO_READER)),
+      "windows, streamed": (5, VIDEO_READER),
+      "windows, streamed, of the same files": (0.9, FILE_READER),
+      "windows, streamed, first batch": (1, VIDEO_READER + FILE_READER),
+      "400 clips": (0.8, ["a store of 4"]),
       "streamed from 2 shares of memory": (0.8, ["a store of one share"])}, FULL),
     ("search", {"num_patients": 16, "num_samples": 2, "num_epochs": 1},
      {"to an equal best validation score": (1.3, [search.BASELINE]),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lus_ray.bench import clips, inputs, reads
+from lus_ray.bench import clips, inputs, reads, streams
 from lus_ray.bench.inputs import VideoSet
 from lus_ray.clip import frames_of
 from lus_ray.data import store
@@ -63,7 +63,7 @@ def test_both_baselines_give_the_batches_of_an_epoch_and_their_workers_end(video
     expected = [torch.from_numpy(np.stack(batch)[:, None]) for batch in frames]
     for data in (inputs.ImageFrames(video_set.images), inputs.VideoFileFrames(video_set.videos)):
         loader = inputs.new_loader(video_set, data, reads.SETTINGS)
-        reads.check_equal(expected, loader, "baseline")
+        streams.check_equal(expected, loader, "baseline")
         before = {child.pid for child in psutil.Process().children()}
         assert not torch.equal(next(iter(loader)), expected[0])  # epoch 1 has another order
         del loader

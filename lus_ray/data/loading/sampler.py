@@ -113,13 +113,13 @@ def _open_in_turn(
     clips = np.array([spec.row for spec in specs])
     place = rng.permutation(len(rows))[clips] + window * rng.random(len(specs))
     if not keep_scores:
-        return [specs[i] for i in np.argsort(place, kind="stable")]
+        return [specs[i] for i in np.argsort(place, kind="stable").tolist()]
     scores = np.array([rows[spec.row]["frame_severity"][spec.frame] for spec in specs])
     order = np.arange(len(specs))
     for score in np.unique(scores):
         members = np.flatnonzero(scores == score)
         order[members] = members[np.argsort(place[members], kind="stable")]
-    return [specs[i] for i in order]
+    return [specs[i] for i in order.tolist()]
 
 
 def count_window(rows: Sequence[Row], view: View, gigabytes: float) -> int:

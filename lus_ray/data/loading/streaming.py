@@ -154,7 +154,9 @@ def _read_blocks(
     plan: pa.Table, store_path: str, view: View, *, with_masks: bool
 ) -> Iterator[pa.Table]:
     """The blocks of an epoch in order, some read by a thread of this process, some by Ray Data."""
-    arguments = {"store_path": store_path, "view": view, "with_masks": with_masks}
+    arguments: dict[str, Any] = {
+        "store_path": store_path, "view": view, "with_masks": with_masks,
+    }  # fmt: skip
     share = len(plan) if is_remote(store_path) else OWN_SHARE
     is_own = [number < OWN_BLOCKS or number % share == 0 for number in range(len(plan))]
     own = iter(plan.filter(pa.array(is_own)).to_pylist())

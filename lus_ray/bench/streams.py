@@ -1,0 +1,165 @@
+"""Clips streamed from a store, against DataLoaders with as many processes.
+
+Letters: B samples of a batch, T frames, H rows, W columns, N frames of a clip.
+Input: clips and batches of `reads` and `clips` at their stored size. Loaders read images, videos or
+the same Parquet files in the same order; all batches are equal bit for bit. From object storage
+every request waits, and the reference reads the same bytes with as many requests at a time, without
+decoding them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from itertools import count, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lus_ray.bench.inputs import NUM_WORKERS, Sample, VideoSet, new_loader
+from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
+from lus_ray.bench.slow_storage import serve_folder
+from lus_ray.clip import frames_of
+from lus_ray.data import store as stores
+from lus_ray.data.loading.batches import take_frames
+from lus_ray.data.loading.streaming import FRAME_COLUMNS, REMOTE_CPUS, StreamedFrames
+from lus_ray.data.transforms.view import View
+from lus_ray.storage.paths import open_filesystem
+
+Batches = Iterable[Tensor]  # of one epoch
+Reader = Callable[[], Batches]
+TARGET_FIRST, TARGET_FILES = 1.0, 0.9
+DELAY_S, TARGET_BYTES = 0.05, 0.8
+
+
+def compare_streams(
+    video_set: VideoSet,
+    view: View,
+    settings: Mapping[str, Any],
+    loaders: Mapping[str, Reader],
+    repeats: int,
+    *,
+    kind: str,
+    target: float,
+) -> dict[str, Comparison]:
+    """An epoch and its first batch, against loaders of other files and of the same."""
+    data = Clips(video_set.store, view, window=settings.get("window", 1))
+    files: dict[str, Reader] = {
+        "DataLoader, Parquet": partial(new_loader, video_set, data, settings)
+    }
+    epoch = epochs_of(str(video_set.store), video_set, view, settings)
+    every: dict[str, Reader] = {**loaders, **files}
+    for name, make in every.items():
+        check_equal(epochs_of(str(video_set.store), video_set, view, settings)(), make(), name)
+    compare = partial(compare_in_turn, repeats=repeats, children=True)
+    results = {}
+    rows: tuple[tuple[str, Mapping[str, Reader], float], ...] = (
+        (f"{kind}, streamed", loaders, target),
+        (f"{kind}, streamed, of the same files", files, TARGET_FILES),
+    )
+    for row, baselines, least in rows:
+        running = {
+            name: partial(read_all, partial(iter, make())) for name, make in baselines.items()
+        }
+        results[row] = compare(partial(read_all, epoch), running, target=least)
+    first = {name: partial(read_first, make) for name, make in every.items()}
+    results[f"{kind}, streamed, first batch"] = compare(
+        partial(read_first, epoch), first, target=TARGET_FIRST
+    )
+    return results
+
+
+def compare_storage(
+    video_set: VideoSet, view: View, settings: Mapping[str, Any], repeats: int
+) -> dict[str, Comparison]:
+    """An epoch from object storage that answers late, against reading its bytes alone."""
+    with serve_folder(video_set.store.parent, delay_s=DELAY_S) as query:
+        uri = f"s3://clips/{video_set.store.name}?{query}"
+        local = epochs_of(str(video_set.store), video_set, view, settings)
+        check_equal(local(), epochs_of(uri, video_set, view, settings)(), "object storage")
+        plain = partial(read_chunks, uri, requests=round(NUM_WORKERS / REMOTE_CPUS))
+        compared = compare_in_turn(
+            partial(read_all, epochs_of(uri, video_set, view, settings)),
+            {"its bytes, read in ranges": plain},
+            repeats=repeats, target=TARGET_BYTES, children=True,
+        )  # fmt: skip
+    return {f"frames, streamed from storage {DELAY_S * 1000:g} ms away": compared}
+
+
+def epochs_of(store: str, video_set: VideoSet, view: View, settings: Mapping[str, Any]) -> Reader:
+    """A function that gives the batches (B, T, H, W) of the next epoch."""
+    stream = StreamedFrames(store).epochs(video_set.rows, view=view, columns=(), **settings)
+    numbers = count()
+    return lambda: (batch["frames"] for batch in stream(next(numbers)))
+
+
+def read_chunks(uri: str, *, requests: int) -> int:
+    """All bytes of frames, a column chunk at a time, so many requests at a time; their number."""
+    shards = [(shard, stores.open_shard(shard)) for shard in stores.list_shards(uri)]
+    chunks = [
+        (shard, chunk.data_page_offset, chunk.total_compressed_size)
+        for shard, file in shards
+        for chunk in map(_frames_chunk, map(file.metadata.row_group, range(file.num_row_groups)))
+    ]
+
+    def read(chunk: tuple[Any, int, int]) -> int:
+        shard, offset, size = chunk
+        filesystem, path = open_filesystem(shard)
+        with filesystem.open_input_file(path) as file:
+            return len(file.read_at(size, offset))
+
+    with ThreadPoolExecutor(requests) as threads:
+        return sum(threads.map(read, chunks))
+
+
+def _frames_chunk(group: pq.RowGroupMetaData) -> pq.ColumnChunkMetaData:
+    chunks = map(group.column, range(group.num_columns))
+    return next(chunk for chunk in chunks if chunk.path_in_schema.startswith("frames."))
+
+
+class Clips(Dataset):
+    """Samples of clips of a store; a worker keeps the clips of a window, and reads each once."""
+
+    def __init__(self, store: Path, view: View, *, window: int) -> None:
+        self.places, self.view = stores.locate_clips(store), view
+        opened = lru_cache(maxsize=window)(stores.open_shard)
+
+        def read(clip: str) -> UInt8[np.ndarray, "N H W"]:
+            place = [self.places[clip]]
+            (row,) = stores.read_located(store, place, FRAME_COLUMNS, opened=opened)
+            return frames_of(row)
+
+        self.read = lru_cache(maxsize=window + 1)(read)
+
+    def __getitem__(self, sample: Sample) -> UInt8[Tensor, "T H W"]:
+        _, row, draw = sample
+        return torch.from_numpy(take_frames(self.read(row["clip"]), self.view, draw))
+
+
+def read_all(batches: Reader) -> Batches:
+    """Read an epoch; the caller closes the reader by releasing it."""
+    reader = batches()
+    for _ in reader:
+        pass
+    return reader
+
+
+def read_first(batches: Reader) -> Iterator[Tensor]:
+    """Read the first batch; the caller stops prefetching by releasing the reader."""
+    reader = iter(batches())
+    next(reader)
+    return reader
+
+
+def check_equal(ours: Batches, theirs: Batches, name: str) -> None:
+    """Raise LusError if the number of batches differs, or any pixel."""
+    for number, (batch, other) in enumerate(zip_longest(ours, theirs)):
+        if batch is None or other is None:
+            refuse(f"{name!r} gives {'more' if batch is None else 'fewer'} batches than ours")
+        if not torch.equal(batch, other):
+            refuse(f"batch {number} of {name!r} holds other pixels than ours")
