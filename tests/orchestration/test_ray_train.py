@@ -1,6 +1,8 @@
 """Every family trains through Ray Train on two workers without a GPU, as in one process."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from lus_ray.orchestration.ray_train import synchronise_norms
 from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
+from tests.conftest import local_cluster
 from tests.training.test_workers import FAMILIES
 
 FAMILIES_OF_STUDIES = {
@@ -23,6 +26,7 @@ FAMILIES_OF_STUDIES = {
     "dense_labels": ("dense", "dense, no batch norm"),
     "reverse_transfer": ("from dense",),
 }
+PLAIN = "dense, no batch norm"
 TWO = ("arm.recipe.workers=2",)
 
 
@@ -54,17 +58,16 @@ def test_every_family_trains_on_two_workers_and_predicts_every_clip(study, tmp_p
 @pytest.mark.full
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_network_without_batch_norm_has_the_metrics_of_one_process(
-    streamed, tmp_path, monkeypatch
-):
-    arm, found = "dense, no batch norm", {}
-    run("dense_labels", tmp_path / "one", arm)
+def test_a_network_without_batch_norm_has_the_metrics_of_one_process(streamed, tmp_path):
+    found = {}
+    run("dense_labels", tmp_path / "one", PLAIN)
     if streamed:
-        monkeypatch.setattr(shared_memory, "SHARE", 0.0)
-        monkeypatch.setattr(memmap, "SPARE_BYTES", 1 << 60)
-    run("dense_labels", tmp_path / "two", arm, TWO)
+        words = [sys.executable, "-m", "tests.orchestration.test_ray_train", tmp_path / "two"]
+        subprocess.run(words, check=True, timeout=240)
+    else:
+        run("dense_labels", tmp_path / "two", PLAIN, TWO)
     for name in ("one", "two"):
-        folder = cell(tmp_path / name, arm)
+        folder = cell(tmp_path / name, PLAIN)
         (line,) = folder.metrics.read_text().splitlines()
         table = predictions.read(folder.predictions)[1].to_pylist()
         counts = [np.array(row["counts"]) for row in table if row["counts"] is not None]
@@ -92,3 +95,9 @@ def test_batch_norms_stay_on_cpus_and_are_synchronised_on_gpus():
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(task)
     assert converted is task
     assert list(task.state_dict()) == names
+
+
+if __name__ == "__main__":  # streamed, on two workers and a CPU for the tasks that read
+    shared_memory.SHARE, memmap.SPARE_BYTES = 0.0, 1 << 60
+    with local_cluster(num_cpus=3):
+        run("dense_labels", sys.argv[1], PLAIN, TWO)
