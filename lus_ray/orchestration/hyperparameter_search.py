@@ -2,6 +2,16 @@
 
 One study per fold, or one over the mean of the folds where they share a test set; both use
 validation scores only. Studies lie in a journal file beside the cells.
+Why not Ray Tune's OptunaSearch: it samples new settings for every trial and scores a trial by its
+last result. Here a trial is one fold, folds share the settings of a sample, and the sample has the
+mean of their scores; one campaign searches many arms, of which some wait for others.
+Tried with Ray 2.60 on a journal: a trial that ASHA stops after one epoch is told to Optuna as
+complete, with the score of that epoch, and a restarted search samples the settings of its first
+three trials again, as three more trials. Here pruned samples are told as pruned, and a restart
+goes on with the same samples. Measured on the search of `bench/search.py` (16 rates, 2 folds of 8
+epochs, two trainings at a time; one seed): OptunaSearch with ASHA, whose trials train their folds
+in turn, finds its best mean IoU of 0.262 in the time of 34 epochs and ends then; this search has it
+after 18, and ends with 0.274 after 84.
 Why a pruning rule of our own: it compares samples on the folds that have reported so far, so that
 the last folds of a bad sample never start, which no pruner of Optuna does.
 """
