@@ -9,9 +9,9 @@ Tried with Ray 2.60 on a journal: a trial that ASHA stops after one epoch is tol
 complete, with the score of that epoch, and a restarted search samples the settings of its first
 three trials again, as three more trials. Here pruned samples are told as pruned, and a restart
 goes on with the same samples. Measured on the search of `bench/search.py` (16 rates, 2 folds of 8
-epochs, two trainings at a time; one seed): OptunaSearch with ASHA, whose trials train their folds
-in turn, finds its best mean IoU of 0.262 in the time of 34 epochs and ends then; this search has it
-after 18, and ends with 0.274 after 84.
+epochs, one seed; real trainings on a simulated clock with two workers): OptunaSearch with ASHA,
+whose trials train their folds in turn, finds its best mean IoU of 0.262 in the time of 34 epochs
+and ends then; this search has it after 18, and ends with 0.274 after 84.
 Why a pruning rule of our own: it compares samples on the folds that have reported so far, so that
 the last folds of a bad sample never start, which no pruner of Optuna does.
 """
