@@ -56,7 +56,7 @@ BENCHMARKS = [
       "frames, streamed": (3, FRAME_READERS),
       "frames, streamed, of the same files": (0.9, FILE_READER),
       "frames, streamed, first batch": (1, FRAME_READERS + FILE_READER),
-      "frames, streamed from storage 50 ms away": (0.8, ["its bytes, read in ranges"])}, FULL),
+      "frames, streamed from storage 50 ms away": (0.5, ["the same from a disk"])}, FULL),
     ("clips", {**SMALL_CLIPS, "num_many": 400, "num_shares": 2},
      {**dict.fromkeys(clips.WINDOWS, (5, VIDEO_READER)),
       "windows, streamed": (5, VIDEO_READER),

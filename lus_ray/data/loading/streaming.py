@@ -3,11 +3,12 @@
 The order of an epoch is sampled first, so that a streamed epoch has the batches of one from memory.
 Samples are read in blocks in the order of their first use, each clip of a window once. A thread of
 this process reads the first blocks of an epoch while Ray Data starts, which takes a third of a
-second. Ray Data reads the others ahead, as far as its memory allows. From local disks the thread
-goes on with every second block: what one process hands to another costs twice the CPU time.
+second. Ray Data reads the others ahead, as far as its memory allows, and this process goes on with
+every second block: what one process hands to another costs twice the CPU time.
 Why a block is one row of binary: Ray Data accounts for bytes, and nothing is copied on the way.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,8 +42,8 @@ BLOCK_BYTES, READ_BYTES = 16 << 20, 2 << 20
 """Samples of a block, and the least that a read counts for."""
 OWN_BLOCKS, OWN_SHARE = 4, 2
 """The first blocks of an epoch, which this process reads, and one in so many of the others."""
-REMOTE_CPUS = 0.25
-"""CPUs of a read from object storage, which mostly waits."""
+REMOTE_READS = 8
+"""Blocks that this process reads at a time from object storage, where reads mostly wait."""
 NUM_OPEN = 16
 """Shards that a process keeps open: reading a footer costs a quarter of reading a clip."""
 
@@ -68,8 +69,10 @@ class StreamedFrames:
         def batches(epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
             sampled = sample_epoch(rows, epoch=epoch, classes=classes, **settings)[start:]
             reads = _plan_reads(sampled, by_frame=by_frame)
-            plan = _to_blocks(reads, locations, view)
-            blocks = _read_blocks(plan, self.store, view, with_masks=scheme is not None)
+            blocks = _read_blocks(
+                _to_blocks(reads, view), locations,
+                store_path=self.store, view=view, with_masks=scheme is not None,
+            )  # fmt: skip
             filled = _fill_batches(reads, blocks, list(map(len, sampled)), view)
             for specs, read in zip(sampled, filled, strict=True):
                 batch = {"frames": torch.from_numpy(read["frames"])}
@@ -108,22 +111,30 @@ def _plan_reads(sampled: Sequence[Sequence[SampleSpec]], *, by_frame: bool) -> l
     return list(reads.values())
 
 
-def _to_blocks(reads: Sequence[Read], locations: Sequence[Location], view: View) -> pa.Table:
-    """A block per row: reads one after another, up to about `BLOCK_BYTES` of samples.
+def _to_blocks(reads: Sequence[Read], view: View) -> list[list[Read]]:
+    """Reads one after another, up to about `BLOCK_BYTES` of samples in a block.
 
     The first blocks are smaller, for an early first batch.
     """
-    blocks: list[dict[str, Any]] = []
+    blocks: list[list[Read]] = []
     size, left = view.num_frames * view.height * view.width, 0
-    for specs in ([spec for _, spec in read] for read in reads):
+    for read in reads:
         if left <= 0:
             left = BLOCK_BYTES >> max(0, OWN_BLOCKS - 1 - len(blocks))
-            blocks.append({"clips": [], "seeds": [], "frames": []})
-        left -= max(size * len(specs), READ_BYTES)
-        blocks[-1]["clips"].append(dict(zip(PLACE, locations[specs[0].row], strict=True)))
-        blocks[-1]["seeds"].append([spec.seed for spec in specs])
-        blocks[-1]["frames"].append([spec.frame for spec in specs])
-    return pa.Table.from_pylist(blocks)
+            blocks.append([])
+        left -= max(size * len(read), READ_BYTES)
+        blocks[-1].append(read)
+    return blocks
+
+
+def _describe(block: Sequence[Read], locations: Sequence[Location]) -> dict[str, Any]:
+    """What a process needs to read a block."""
+    rows = [read[0][1].row for read in block]
+    return {
+        "clips": [dict(zip(PLACE, locations[row], strict=True)) for row in rows],
+        "seeds": [[spec.seed for _, spec in read] for read in block],
+        "frames": [[spec.frame for _, spec in read] for read in block],
+    }
 
 
 def _fill_batches(
@@ -151,40 +162,49 @@ def _fill_batches(
 
 
 def _read_blocks(
-    plan: pa.Table, store_path: str, view: View, *, with_masks: bool
-) -> Iterator[pa.Table]:
-    """The blocks of an epoch in order, some read by a thread of this process, some by Ray Data."""
-    arguments: dict[str, Any] = {
-        "store_path": store_path, "view": view, "with_masks": with_masks,
-    }  # fmt: skip
-    share = len(plan) if is_remote(store_path) else OWN_SHARE
-    is_own = [number < OWN_BLOCKS or number % share == 0 for number in range(len(plan))]
-    own = iter(plan.filter(pa.array(is_own)).to_pylist())
-    others = plan.filter(pa.array([not mine for mine in is_own]))
-    with ThreadPoolExecutor(2) as threads:
-        rest = threads.submit(_read_with_ray, others, arguments) if len(others) else None
-        ahead = threads.submit(read_samples, next(own), **arguments)
-        for mine in is_own:
+    blocks: Sequence[Sequence[Read]], locations: Sequence[Location], *, store_path: str,
+    **arguments: Any,
+) -> Iterator[pa.Table]:  # fmt: skip
+    """The blocks of an epoch in order, some read by a thread of this process, some by Ray Data.
+
+    Ray Data starts after the first blocks, as its start would delay them.
+    """
+    num_ahead = REMOTE_READS if is_remote(store_path) else 1
+    is_own = [number < OWN_BLOCKS or number % OWN_SHARE == 0 for number in range(len(blocks))]
+    own = (block for block, mine in zip(blocks, is_own, strict=True) if mine)
+    others = [block for block, mine in zip(blocks, is_own, strict=True) if not mine]
+    arguments["store_path"] = store_path
+
+    def start() -> Iterator[pa.Table]:
+        plan = pa.Table.from_pylist([_describe(block, locations) for block in others])
+        return _read_with_ray(plan, arguments)
+
+    def read(block: Sequence[Read]) -> pa.Table:
+        return read_samples(_describe(block, locations), **arguments)
+
+    with ThreadPoolExecutor(num_ahead + 1) as threads:
+        rest, ahead = None, deque(threads.submit(read, block) for block in islice(own, num_ahead))
+        for number, mine in enumerate(is_own):
+            if number == OWN_BLOCKS - 1 and others:
+                rest = threads.submit(start)
             if not mine:
                 assert rest is not None
                 yield next(rest.result())
                 continue
-            block = ahead.result()
-            if (following := next(own, None)) is not None:
-                ahead = threads.submit(read_samples, following, **arguments)
-            yield block
+            done = ahead.popleft().result()
+            ahead.extend(threads.submit(read, block) for block in islice(own, 1))
+            yield done
 
 
 def _read_with_ray(plan: pa.Table, arguments: dict[str, Any]) -> Iterator[pa.Table]:
-    """The blocks in order; returns when the first is there."""
+    """The blocks of a plan in order; returns when the first is there."""
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     numbers = ray.data.range(len(plan), override_num_blocks=len(plan))
     dataset = numbers.map_batches(
-        read_block, batch_size=None, batch_format="pyarrow", fn_kwargs={"plan": plan, **arguments},
-        num_cpus=REMOTE_CPUS if is_remote(arguments["store_path"]) else 1,
-    )  # fmt: skip
+        read_block, batch_size=None, batch_format="pyarrow", fn_kwargs={"plan": plan, **arguments}
+    )
     blocks = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
     return chain([next(blocks)], blocks)
 

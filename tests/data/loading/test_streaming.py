@@ -83,10 +83,12 @@ def test_blocks_hold_the_reads_of_an_epoch_in_order_and_begin_small(monkeypatch,
     sampled = sample_epoch(rows, batch=8, seed=0, epoch=0, by_frame=by_frame, window=4)
     reads = streaming._plan_reads(sampled, by_frame=by_frame)
     places = [(str(n), "shard", n, 0) for n in range(40)]
-    blocks = streaming._to_blocks(reads, places, VIEW).to_pylist()
-    read = [place["clip"] for block in blocks for place in block["clips"]]
-    assert read == [str(spec.row) for (_, spec), *_ in reads]
-    sizes = [sum(map(len, block["seeds"])) for block in blocks]
+    blocks = streaming._to_blocks(reads, VIEW)
+    read = [streaming._describe(block, places) for block in blocks]
+    assert [place["clip"] for block in read for place in block["clips"]] == [
+        str(spec.row) for (_, spec), *_ in reads
+    ]
+    sizes = [sum(map(len, block["seeds"])) for block in read]
     assert sizes[:3] == [4, 8, 16]
     assert max(sizes) <= 32
     assert sum(sizes) == sum(map(len, sampled))
