@@ -42,7 +42,7 @@ BLOCK_BYTES, READ_BYTES = 16 << 20, 2 << 20
 """Samples of a block, and the least that a read counts for."""
 OWN_BLOCKS, OWN_SHARE = 4, 2
 """The first blocks of an epoch, which this process reads, and one in so many of the others."""
-REMOTE_READS = 8
+REMOTE_READS = 4
 """Blocks that this process reads at a time from object storage, where reads mostly wait."""
 NUM_OPEN = 16
 """Shards that a process keeps open: reading a footer costs a quarter of reading a clip."""
