@@ -1,13 +1,14 @@
 """Batches streamed from Parquet by Ray Data, for clips that do not fit in memory.
 
 The order of an epoch is sampled first, so that a streamed epoch has the batches of one from memory.
-Samples are read in blocks in the order of their first use, each clip of a window once. A thread of
-this process reads the first blocks of an epoch while Ray Data starts, which takes a third of a
-second. Ray Data reads the others ahead, as far as its memory allows, and this process goes on with
+Samples are read in blocks in the order of their first use, each clip of a window once. Threads of
+this process read the first blocks of an epoch while Ray Data starts, which takes a third of a
+second. Ray Data reads the others ahead, as far as its memory allows, and the threads go on with
 every second block: what one process hands to another costs twice the CPU time.
 Why a block is one row of binary: Ray Data accounts for bytes, and nothing is copied on the way.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,11 +41,12 @@ Read = list[tuple[tuple[int, int], SampleSpec]]
 """Samples of one clip, each with its batch and its place there."""
 BLOCK_BYTES, READ_BYTES = 16 << 20, 2 << 20
 """Samples of a block, and the least that a read counts for."""
-OWN_BLOCKS, OWN_SHARE = 4, 2
-"""The first blocks of an epoch, which this process reads, and one in so many of the others."""
-REMOTE_READS = 4
-"""Blocks that this process reads at a time from object storage, where reads mostly wait."""
-NUM_OPEN = 16
+SMALL_BLOCKS, OWN_BLOCKS, OWN_SHARE = 3, 8, 2
+"""The first blocks of an epoch: each half of the next one; read before Ray Data has started; and
+one in so many of the others, which this process reads as well."""
+OWN_READS, REMOTE_READS = 2, 4
+"""Blocks that this process reads at a time; more from object storage, where reads mostly wait."""
+NUM_OPEN = 64
 """Shards that a process keeps open: reading a footer costs a quarter of reading a clip."""
 
 
@@ -120,7 +122,7 @@ def _to_blocks(reads: Sequence[Read], view: View) -> list[list[Read]]:
     size, left = view.num_frames * view.height * view.width, 0
     for read in reads:
         if left <= 0:
-            left = BLOCK_BYTES >> max(0, OWN_BLOCKS - 1 - len(blocks))
+            left = BLOCK_BYTES >> max(0, SMALL_BLOCKS - len(blocks))
             blocks.append([])
         left -= max(size * len(read), READ_BYTES)
         blocks[-1].append(read)
@@ -165,11 +167,11 @@ def _read_blocks(
     blocks: Sequence[Sequence[Read]], locations: Sequence[Location], *, store_path: str,
     **arguments: Any,
 ) -> Iterator[pa.Table]:  # fmt: skip
-    """The blocks of an epoch in order, some read by a thread of this process, some by Ray Data.
+    """The blocks of an epoch in order, some read by threads of this process, some by Ray Data.
 
     Ray Data starts after the first blocks, as its start would delay them.
     """
-    num_ahead = REMOTE_READS if is_remote(store_path) else 1
+    num_ahead = REMOTE_READS if is_remote(store_path) else OWN_READS
     is_own = [number < OWN_BLOCKS or number % OWN_SHARE == 0 for number in range(len(blocks))]
     own = (block for block, mine in zip(blocks, is_own, strict=True) if mine)
     others = [block for block, mine in zip(blocks, is_own, strict=True) if not mine]
@@ -185,10 +187,9 @@ def _read_blocks(
     with ThreadPoolExecutor(num_ahead + 1) as threads:
         rest, ahead = None, deque(threads.submit(read, block) for block in islice(own, num_ahead))
         for number, mine in enumerate(is_own):
-            if number == OWN_BLOCKS - 1 and others:
+            if rest is None and others and (number == SMALL_BLOCKS or not mine):
                 rest = threads.submit(start)
-            if not mine:
-                assert rest is not None
+            if rest is not None and not mine:
                 yield next(rest.result())
                 continue
             done = ahead.popleft().result()
@@ -264,9 +265,13 @@ def _pack(samples: UInt8[np.ndarray, "B T H W"]) -> pa.Array:
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, data])
 
 
-@lru_cache(maxsize=NUM_OPEN)
 def _open_shard(shard: PathOrUri) -> pq.ParquetFile:
-    """A shard, kept open: another ingest into the store gives its shards other names."""
+    return _open_for_thread(shard, threading.get_ident())
+
+
+@lru_cache(maxsize=NUM_OPEN)
+def _open_for_thread(shard: PathOrUri, thread: int) -> pq.ParquetFile:
+    """Why for a thread: a file that reads ranges ahead serves one at a time."""
     return store.open_shard(shard)
 
 
