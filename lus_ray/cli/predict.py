@@ -147,10 +147,6 @@ def _predict_many(
     if found.ignored:
         first = found.ignored[0]
         click.echo(f"note: {len(found.ignored)} files are no clips, such as {first}", err=True)
-    if address is not None:
-        from lus_ray.orchestration.cluster.reachability import refuse_unreachable  # imports Ray
-
-        refuse_unreachable(address)
     if out is None and len(found.clips) > MAX_PRINTED:
         raise InputError(f"{len(found.clips)} clips: write them to a table with --out FILE.csv")
     number = len(found.clips)
@@ -159,6 +155,10 @@ def _predict_many(
     from lus_ray.inference.summaries import write_banner
 
     models = with_reports(_select_models(runs))
+    if address is not None:
+        from lus_ray.orchestration.cluster.reachability import refuse_unreachable  # imports Ray
+
+        refuse_unreachable(address)
     if banner := write_banner(models):
         click.echo(f"WARNING: {banner}", err=True)
     predict_rows = _predict_here if address is None else partial(_predict_on_cluster, address)

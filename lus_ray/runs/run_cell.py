@@ -14,7 +14,6 @@ from lus_ray.arm_settings import apply_settings
 from lus_ray.clip import Row
 from lus_ray.data.loading.batches import Pixels, pair_streams
 from lus_ray.data.loading.sampler import count_images, count_window
-from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Arm
 from lus_ray.predictor import Prediction
@@ -239,9 +238,9 @@ def fit_task(
     recipe = arm.recipe
     assert recipe is not None
     balance = task.label if recipe.oversample == "label" else recipe.oversample
-    view = task.view
-    by_frame = isinstance(view, View) and view.is_per_frame
-    window = count_window(train, view, recipe.window) if isinstance(view, View) else 0
+    view: Any = task.view
+    by_frame = getattr(view, "is_per_frame", False)
+    window = count_window(train, view, recipe.window) if by_frame else 0
     longer = max(count_images(train), count_images(second)) if second else 0
     epochs = partial(
         cell_predictions.pixel_source(task, pixels).epochs, view=view, batch=recipe.batch,

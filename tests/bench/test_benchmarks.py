@@ -102,7 +102,7 @@ UNEQUAL = [
     (gpu.check_close, (1.0, 1.2), "the first step has a loss of 1.2 where ours has 1.0"),
     (gpu.check_close, (1.0, float("nan")), "the first step has a loss of nan"),
     (reads.check_equal, ([GREY], [GREY + 1], "b"), "batch 0 of 'b' holds other pixels than ours"),
-    (reads.check_equal, ([GREY], [], "b"), "'b' gives 0 batches, ours 1"),
+    (reads.check_equal, ([GREY], [], "b"), "'b' gives fewer batches than ours"),
     (clips.check_count, (148, 152, "frames"), "148 frames were read of 152"),
     (check_samples, ({**TRIALS, 1: replace(SECOND, settings={"lr": 0.2})},),
      "the settings of sample 1 are"),

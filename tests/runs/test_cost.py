@@ -19,7 +19,7 @@ def test_seconds_of_workers_are_added_and_the_highest_peaks_count(tmp_path):
         spent = {"wall_s": 7.0, "cpu_s": 6.0, "gpu_s": 7.0 * gpu, "peak_mb": 500.0 + rank}
         spent |= {"peak_gpu_mb": 900.0} if gpu else {}
         (folder.path / folder.worker_cost(rank)).write_text(json.dumps(spent))
-    assert cost.add_workers(CELL, folder, 2) == {
+    assert cost.add_workers(CELL, folder) == {
         "wall_s": 9.0, "cpu_s": 13.5, "gpu_s": 7.0, "peak_mb": 501.0, "peak_gpu_mb": 900.0,
         "node": "head",
     }  # fmt: skip
