@@ -44,7 +44,8 @@ class Recipe:
             sixth each other score, spread over the clips (Roy 2020, segmentation).
         copies: number of Gare 2021's copies of every image to train on.
         window: GB of frames, at the size that the network sees, from whose clips single frames are
-            mixed at a time, so that a stream opens every clip once an epoch; 0 mixes all clips.
+            mixed at a time, so that a stream opens every clip once an epoch; 0 mixes all clips,
+            which a stream then holds in memory.
         select: the epoch to keep: "best" validation score, "last", lowest training "loss" (its
             parameters from before the epoch), or best "test" score, a leak that reproduces a
             published protocol and that the report names.

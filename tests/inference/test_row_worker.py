@@ -7,11 +7,10 @@ from lus_ray.cli.predict import _predict_here, _predict_on_cluster
 from lus_ray.errors import LusError
 from lus_ray.inference.clip_inputs import find_inputs
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.full, pytest.mark.usefixtures("ray_cluster")]
 OPTIONS = {"uncertainty": False, "allow_text": False}
 
 
-@pytest.mark.full
 def test_a_cluster_gives_the_table_of_one_process_in_the_same_order(runs, models, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     clips = find_inputs([tmp_path / "bad.png", runs / "clips"]).clips

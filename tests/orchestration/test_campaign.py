@@ -142,6 +142,7 @@ def test_clips_beyond_shared_memory_are_mapped_or_streamed_to_the_same_predictio
     assert capfd.readouterr().err.count("clips are streamed from the store") == 1
 
 
+@pytest.mark.full
 def test_two_workers_train_an_arm_whose_checkpoint_predicts(phantom_store, tmp_path):
     run(tmp_path, phantom_store, choose("biomarkers", "arm.recipe.workers=2"), (0,))
     predictor = Predictor(folder(tmp_path, "biomarkers", 0).checkpoint)
