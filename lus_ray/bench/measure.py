@@ -179,11 +179,11 @@ def _sample_memory(children: bool) -> Iterator[list[float]]:
 
 
 def _used_bytes(process: psutil.Process, children: bool) -> int:
-    """Bytes of the process, and the unshared ones of its children."""
-    total = process.memory_info().rss
-    for child in process.children(recursive=True) if children else ():
+    """Bytes that the process and its children hold for themselves: not files, nor shared memory."""
+    total = 0
+    for member in [process, *(process.children(recursive=True) if children else ())]:
         with suppress(psutil.Error):
-            used = child.memory_info()
+            used = member.memory_info()
             total += used.rss - used.shared
     return total
 
