@@ -15,6 +15,8 @@ from lus_ray.errors import ArmError
 from lus_ray.experiment import Arm
 
 TASK = "task"
+UNKNOWN = (LookupError, TypeError, ValueError, AttributeError)
+"""What a name that leads nowhere raises on its way."""
 
 
 def apply_settings(arm: Arm, settings: Mapping[str, Any]) -> Arm:
@@ -23,8 +25,8 @@ def apply_settings(arm: Arm, settings: Mapping[str, Any]) -> Arm:
         part, path = _start(arm, name)
         try:
             changed = _replace(part, path, value)
-        except (LookupError, TypeError, ValueError, AttributeError):
-            raise ArmError(f"{arm.name}: has no setting {name!r}; see `lus run --help`") from None
+        except UNKNOWN:
+            raise _no_setting(arm, name) from None
         is_task = name.startswith(f"{TASK}.")
         arm = replace(arm, task=changed) if is_task else replace(arm, recipe=changed)
     return arm
@@ -36,9 +38,13 @@ def read_setting(arm: Arm, name: str) -> Any:
     try:
         for key in path:
             part = _entry(part, key)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        raise ArmError(f"{arm.name}: has no setting {name!r}; see `lus run --help`") from None
+    except UNKNOWN:
+        raise _no_setting(arm, name) from None
     return part
+
+
+def _no_setting(arm: Arm, name: str) -> ArmError:
+    return ArmError(f"{arm.name}: has no setting {name!r}; see `lus run --help`")
 
 
 def _start(arm: Arm, name: str) -> tuple[Any, list[str]]:

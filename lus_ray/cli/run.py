@@ -1,5 +1,6 @@
 """`lus demo`, `lus run` and `lus report`: an experiment on data, and its table."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -132,7 +133,12 @@ def run(
         raise InputError("--broken is for --control; add it, or remove --broken")
     size = "smoke" if smoke else size
     if plan is not None:
-        from lus_ray.orchestration.plan_table import plan_study
+        from lus_ray.orchestration import studies
+
+        studies.refuse_unknown(experiment)
+        if plan != "cluster" and not re.fullmatch(r"[1-9]\d*x\d+", plan):
+            raise InputError(f"--plan {plan}: write 'cluster', or nodes and GPUs of each like 4x2")
+        from lus_ray.orchestration.plan_table import plan_study  # imports Ray and torch
 
         names = ("arms", "folds", "seeds", "settings", "address")
         echo_result(plan_study(experiment, size, plan, **{n: options[n] for n in names}))

@@ -95,7 +95,7 @@ def _count(arm: Arm) -> StepCost | None:
     assert arm.recipe is not None
     try:
         return count_step(arm.task, arm.recipe, unlabelled=bool(arm.rows.unlabelled))
-    except (RuntimeError, NotImplementedError):  # an operation that needs values
+    except RuntimeError:  # an operation reads values, which tensors without memory do not have
         return None
 
 
