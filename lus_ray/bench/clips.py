@@ -2,7 +2,7 @@
 
 Letters: B windows of a batch, T frames, H rows, W columns.
 Input: windows of 15 of 90 frames of phantom clips at 350 x 350, in batches of 4 (B, T, H, W) uint8
-at the stored size, each with a random start (Gare et al. 2022, section 3.2). The baseline is PyAV
+at the stored size, each with a random start (Gare et al. 2022, section 3.2). The rival is PyAV
 in a DataLoader of two workers, whose batches are equal bit for bit.
 Then a store of 10,000 clips of 4 frames of 32 x 32 against one of 100 that is read a hundred times:
 index, folds, the order of an epoch, and frames as a campaign reads them. And a stream from ten
@@ -10,6 +10,7 @@ times memory's share against one that would fit, the same number of windows from
 """
 
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from lus_ray.bench.inputs import VideoSet, VideoWindows, make_videos, new_loader
-from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
+from lus_ray.bench.measure import Comparison, Run, refuse
 from lus_ray.bench.reads import Transports, started_readers
-from lus_ray.bench.streams import Reader, compare_streams
+from lus_ray.bench.streams import FEW, Reader, stream_rows
 from lus_ray.clip import frames_of, make_row, to_rows
 from lus_ray.data import store as stores
 from lus_ray.data.loading.resizing import CHUNK_CLIPS
@@ -38,17 +39,16 @@ TARGET_FLAT = 0.8  # 1 is flat; below this, a clip of the large store costs a qu
 WINDOWS = ("windows", "windows, mapped", "windows, first epoch, decoding included")
 
 
-def measure(
-    repeats: int = 7,
+def compare(
     *,
     num_clips: int = 8,
     num_frames: int = 90,
     size: int = 350,
     num_many: int = 10_000,
     num_shares: int = 10,
-) -> dict[str, Comparison]:
+) -> Iterator[tuple[str, Comparison]]:
     """Epochs of windows, clips of a large store, and a stream from `num_shares` times the clips."""
-    view, few = View(num_frames=15, height=size, width=size), max(1, repeats // 2)
+    view = View(num_frames=15, height=size, width=size)
     with make_videos(num_clips, num_frames, size) as video_set:
         video_set.rows.extend(video_set.rows * (NUM_TIMES - 1))
         windows = VideoWindows(video_set.videos, view)
@@ -56,53 +56,51 @@ def measure(
             "DataLoader, mp4": partial(new_loader, video_set, windows, SETTINGS)
         }
         with started_readers(loaders) as started:
-            transports = Transports(video_set, view, SETTINGS)
-            return {
-                **transports.compare(loaders, started, repeats, WINDOWS),
-                **compare_streams(
-                    video_set, view, SETTINGS, loaders, few, kind="windows", target=TARGET_STREAMED
-                ),
-                **_compare_stores(few, num_many),
-                **_compare_streams(video_set, view, few, num_shares),
-            }
+            yield from Transports(video_set, view, SETTINGS).compare(loaders, started, WINDOWS)
+            yield from stream_rows(
+                video_set, view, SETTINGS, loaders, kind="windows", target=TARGET_STREAMED
+            )
+            yield from compare_stores(num_many)
+            yield from compare_shares(video_set, view, num_shares)
 
 
-def _compare_stores(repeats: int, num_many: int) -> dict[str, Comparison]:
+def compare_stores(num_many: int) -> Iterator[tuple[str, Comparison]]:
     num_small = num_many // NUM_FEWER
     num_many = num_small * NUM_FEWER
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
         large, small = Path(folder) / "large", Path(folder) / "small"
         write_tiny_clips(large, num_many)
         write_tiny_clips(small, num_small)
-        for store, times in ((large, 1), (small, NUM_FEWER)):
-            check_count(read_store(store, times), 4 * num_many, "frames")
-        flat = compare_in_turn(
-            partial(read_store, large, 1),
-            {f"a store of {num_small}": partial(read_store, small, NUM_FEWER)},
-            repeats=repeats,
-            target=TARGET_FLAT,
-        )
-    return {f"{num_many} clips": flat}
+        rivals = {f"a store of {num_small}": partial(read_store, small, NUM_FEWER)}
+        check = partial(check_counts, expected=4 * num_many, kind="frames")
+        ours = partial(read_store, large, 1)
+        yield f"{num_many} clips", Comparison(ours, rivals, check, TARGET_FLAT, repeats=FEW)
 
 
-def _compare_streams(
-    video_set: VideoSet, view: View, repeats: int, num_shares: int
-) -> dict[str, Comparison]:
+def compare_shares(
+    video_set: VideoSet, view: View, num_shares: int
+) -> Iterator[tuple[str, Comparison]]:
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
         copied = Path(folder)
         write_copies(copied, video_set, num_shares)
         num_windows = num_shares * len(video_set.index)
-        stream = partial(stream_windows, view=view, num_windows=num_windows)
-        for store in (copied, video_set.store):
-            check_count(stream(store, epochs=count()), num_windows, "windows")
-        streams = compare_in_turn(
-            partial(stream, copied, epochs=count()),
-            {"a store of one share": partial(stream, video_set.store, epochs=count())},
-            repeats=repeats,
-            target=TARGET_FLAT,
-            children=True,
+        large, small = (
+            partial(stream_windows, store, view=view, num_windows=num_windows, epochs=count())
+            for store in (copied, video_set.store)
         )
-    return {f"streamed from {num_shares} shares of memory": streams}
+        check = partial(check_counts, expected=num_windows, kind="windows")
+        rivals = {"a store of one share": small}
+        yield (
+            f"streamed from {num_shares} shares of memory",
+            Comparison(large, rivals, check, TARGET_FLAT, children=True, repeats=FEW),
+        )
+
+
+def check_counts(ours: Run, theirs: Run, name: str, *, expected: int, kind: str) -> None:
+    """Raise LusError if a side reads another number."""
+    for num_read in (ours(), theirs()):
+        if num_read != expected:
+            refuse(f"clips: {num_read} {kind} were read of {expected}")
 
 
 def read_store(store: Path, times: int) -> int:
@@ -120,11 +118,6 @@ def read_store(store: Path, times: int) -> int:
             chunk = stores.read_located(store, located[first : first + CHUNK_CLIPS], COLUMNS)
             num_read += sum(len(frames_of(row)) for row in chunk)
     return num_read
-
-
-def check_count(num_read: int, expected: int, kind: str) -> None:
-    if num_read != expected:
-        refuse(f"clips: {num_read} {kind} were read of {expected}")
 
 
 def stream_windows(store: Path, *, view: View, num_windows: int, epochs: "count[int]") -> int:

@@ -3,12 +3,12 @@
 Seven kinds, three labels and three folds are 63 fits (three times that where a seed changes the
 fit) on 42 features of four samples of each of 128 phantom clips of 32 patients. Features and
 cluster are ready before the clock starts.
-Baselines: a script on one BLAS thread that reads each feature table once, predicts all clips at
+Rivals: a script on one BLAS thread that reads each feature table once, predicts all clips at
 once and stores nothing; and the same cells in a loop of one process. The cells are equal in every
 value; the script, which multiplies matrices of all clips at once, to 1e-5.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.bench.cell_runs import Runs, check_equal, phantom_store
-from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
+from lus_ray.bench.measure import Comparison, Run, refuse
 from lus_ray.clip import Row, to_rows
 from lus_ray.data.labels import CLASSES, class_index, oversample
 from lus_ray.data.transforms.view import View
@@ -42,13 +42,9 @@ Probabilities = dict[tuple[str, int], np.ndarray]
 """(arm, fold) -> probabilities (clips, classes), in the order of the feature table."""
 
 
-def measure(
-    repeats: int = 2,
-    *,
-    num_patients: int = 32,
-    kinds: tuple[str, ...] = KINDS,
-    labels: tuple[str, ...] = LABELS,
-) -> dict[str, Comparison]:
+def compare(
+    *, num_patients: int = 32, kinds: tuple[str, ...] = KINDS, labels: tuple[str, ...] = LABELS
+) -> Iterator[tuple[str, Comparison]]:
     """All experts of a study on two cores; few repeats, as one takes many seconds."""
     clips = {"patients": num_patients, "clips": 4, "frames": 8, "size": 64}
     with phantom_store(**clips, masks="none") as (root, data), connect(None, imports=CELL_MODULE):
@@ -57,14 +53,15 @@ def measure(
         check_equal(runs.campaign(), cells := runs.run_in_loop("loop of cells", 1), "cells")
         script = partial(fit_in_script, cells, runs.experiment)
         check_predictions(cells, script())
-        baselines: dict[str, Callable[[], object]] = {
+        rivals: dict[str, Run] = {
             "a loop of scikit-learn": script,
             "the same cells in a loop": partial(runs.run_in_loop, "loop", 1),
         }
-        measured = compare_in_turn(
-            runs.campaign, baselines, repeats=repeats, warmup=0, target=TARGET, children=True
+        name = f"{len(kinds) * len(labels)} experts, 3 folds"
+        yield (
+            name,
+            Comparison(runs.campaign, rivals, target=TARGET, children=True, repeats=2, warmup=0),
         )
-    return {f"{len(kinds) * len(labels)} experts, 3 folds": measured}
 
 
 def experiment(kinds: tuple[str, ...], labels: tuple[str, ...]) -> Experiment:

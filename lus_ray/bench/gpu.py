@@ -2,12 +2,12 @@
 
 Letters: B clips in a batch, T frames, H rows, W columns.
 Measured: one epoch of the loop at published sizes, with uint8 batches from the host, in half
-precision and channels last. The baselines: the same networks, losses and updates in float32; and
+precision and channels last. The rivals: the same networks, losses and updates in float32; and
 bfloat16 products of square matrices with as many operations, whose ratio is the share of the GPU's
 arithmetic that a step uses. Dropout is off, as both sides would draw it in another order.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,7 @@ import torch
 from torch.nn.modules.dropout import _DropoutNd as Dropout
 from torch.utils.flop_counter import FlopCounterMode
 
-from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
+from lus_ray.bench.measure import Comparison, Run, refuse
 from lus_ray.bench.train import Batch, fit_epoch
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Recipe
@@ -56,24 +56,24 @@ def gpu_cases() -> Mapping[str, GpuCase]:
     }
 
 
-def measure(repeats: int = 5, *, num_steps: int = 20) -> dict[str, Comparison]:
+def compare(*, num_steps: int = 20) -> Iterator[tuple[str, Comparison]]:
     """An epoch of each network; nothing where there is no GPU."""
-    if not torch.cuda.is_available():
-        return {}
-    return {name: measure_case(case, repeats, num_steps) for name, case in gpu_cases().items()}
+    if torch.cuda.is_available():
+        for name, case in gpu_cases().items():
+            yield name, compare_case(case, num_steps)
 
 
-def measure_case(case: GpuCase, repeats: int, num_steps: int) -> Comparison:
+def compare_case(case: GpuCase, num_steps: int) -> Comparison:
     ours, plain = (disable_dropout(case.task()).to(DEVICE) for _ in range(2))
     plain.load_state_dict(ours.state_dict())
     data = batches(case, num_steps)
     check_close(with_loop(ours, data[:1]), with_float32(plain, data[:1]))
     operations = num_steps * count_operations(plain, data[0])
-    baselines: dict[str, Callable[[], object]] = {
+    rivals: dict[str, Run] = {
         "float32": partial(with_float32, plain, data),
         "its arithmetic": partial(multiply, operations),
     }
-    return compare_in_turn(partial(with_loop, ours, data), baselines, repeats=repeats)
+    return Comparison(partial(with_loop, ours, data), rivals)
 
 
 def disable_dropout(task: Task) -> Task:

@@ -3,11 +3,11 @@
 Letters: N images, H rows, W columns, K classes.
 As in Roy et al. 2020, section IV-C: 40 samples of each of the three networks that segment markers,
 in the published widths with initial weights, on one phantom image of 100 x 140 pixels.
-The baseline runs the whole network once per sample, without gradients, then takes mean and standard
+The rival runs the whole network once per sample, without gradients, then takes mean and standard
 deviation over the stacked probabilities. A sample has the same seed and dropout on both sides.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lus_ray.bench.inputs import phantom_frames
-from lus_ray.bench.measure import Comparison, check_close, compare_in_turn, torch_threads
+from lus_ray.bench.measure import Comparison, Run, check_close, torch_threads
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
@@ -33,31 +33,26 @@ Moments = tuple[Float[Tensor, "N K H W"], ...]
 """Mean and standard deviation of probabilities, or the deviation alone."""
 
 
-def measure(
-    repeats: int = 7, *, nets: Nets = NETS, view: View = VIEW, num_samples: int = 40
-) -> dict[str, Comparison]:
+def compare(
+    *, nets: Nets = NETS, view: View = VIEW, num_samples: int = 40
+) -> Iterator[tuple[str, Comparison]]:
     """The ensemble, and each of its members, on one thread."""
     greys, _ = phantom_frames(view, num_clips=2, num_frames=1, scheme="markers")
     images = greys.float() / 255
     ensemble, frames = build_ensemble(nets, view, images), images[:1]
-
-    def compare(
-        name: str, ours: Callable[..., Moments], theirs: Callable[..., Moments], repeats: int
-    ) -> Comparison:
-        check_equal(ours(num_samples=NUM_CHECKED), theirs(num_samples=NUM_CHECKED), name)
-        run, whole = (partial(side, num_samples=num_samples) for side in (ours, theirs))
-        return compare_in_turn(run, {"whole passes": whole}, repeats=repeats, target=TARGET)
-
+    sides: dict[str, tuple[Run, Run]] = {
+        f"ensemble of {len(nets)}": (
+            partial(task_deviation, ensemble, frames),
+            partial(whole_passes_deviation, ensemble, frames),
+        )
+    }
+    for name, member in zip(nets, ensemble.net, strict=True):
+        inputs = (member.net, member.to_images(frames))
+        sides[name] = partial(mc_dropout, *inputs, generator_seed=0), partial(whole_passes, *inputs)
     with torch_threads(1):
-        run = partial(task_deviation, ensemble, frames)
-        whole = partial(whole_passes_deviation, ensemble, frames)
-        few = max(1, repeats // 2)  # a run takes as long as those of all members together
-        results = {f"ensemble of {len(nets)}": compare("ensemble", run, whole, few)}
-        for name, member in zip(nets, ensemble.net, strict=True):
-            inputs = (member.net, member.to_images(frames))
-            ours = partial(mc_dropout, *inputs, generator_seed=0)
-            results[name] = compare(name, ours, partial(whole_passes, *inputs), repeats)
-    return results
+        for name, both in sides.items():
+            ours, whole = (partial(side, num_samples=num_samples) for side in both)
+            yield name, Comparison(ours, {"whole passes": whole}, check_equal, TARGET, repeats=5)
 
 
 def build_ensemble(nets: Nets, view: View, frames: Float[Tensor, "N 1 H W"]) -> Ensemble:
@@ -115,8 +110,9 @@ def whole_passes_deviation(
     return ((within + torch.stack(means).var(dim=0, correction=0)).sqrt(),)
 
 
-def check_equal(ours: Moments, theirs: Moments, name: str) -> None:
+def check_equal(ours: Run, theirs: Run, name: str) -> None:
     """Raise LusError if moments differ by more than 1e-5, or if dropout has no effect."""
-    if not ours[-1].max() > 100 * TOLERANCE:
-        raise LusError(f"mcdropout: the samples of the {name} are alike; no ratio is given")
-    check_close([f"mcdropout: whole passes of the {name}"] * 2, ours, theirs, atol=TOLERANCE)
+    moments, others = (run(num_samples=NUM_CHECKED) for run in (ours, theirs))
+    if not moments[-1].max() > 100 * TOLERANCE:
+        raise LusError("mcdropout: all samples are alike; no ratio is given")
+    check_close([f"mcdropout: {name}"] * 2, moments, others, atol=TOLERANCE)

@@ -9,10 +9,11 @@ parallel loop waits for its slowest thread, and another process may hold that co
 import resource
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from typing import NoReturn
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import numpy as np
 import psutil
@@ -20,15 +21,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lus_ray.errors import InputError, LusError
+from lus_ray.errors import LusError
 
 POLL_S = 0.01
 SAMPLE_S = 0.02  # the least that a sample lasts after a warm-up, about
 
 
+Run = Callable[..., Any]
+"""One run of a side without arguments; a check may give it smaller sizes by keyword."""
+
+Check = Callable[[Run, Run, str], None]
+"""Of ours, a rival and its name; raises LusError if they compute something else."""
+
+
 @dataclass(frozen=True)
-class Baseline:
-    """Median time of a baseline; median and 95 % bootstrap interval of its ratios to ours."""
+class Rival:
+    """Median time of a rival; median and 95 % bootstrap interval of its ratios to ours."""
 
     name: str
     wall_ms: float
@@ -40,12 +48,12 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The median time of ours over the repeats, and its baselines.
+class Result:
+    """The median time of ours over the repeats, and its rivals.
 
     `cpu_s` are CPU seconds of one run, children included, on `threads` torch threads. `peak_mb` is
     the memory that a run adds at its highest, in MiB; 0 where it is not sampled. `target` is the
-    ratio to reach; without baselines, the milliseconds to stay below.
+    ratio to reach; without rivals, the milliseconds to stay below.
     """
 
     repeats: int
@@ -53,7 +61,7 @@ class Comparison:
     wall_ms: float
     cpu_s: float
     peak_mb: float
-    baselines: tuple[Baseline, ...]
+    rivals: tuple[Rival, ...] = ()
     target: float | None = None
 
 
@@ -70,18 +78,69 @@ class Timings:
         return 1000 * float(np.median(self.wall_s))
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A row: ours and its rivals on the same inputs, checked for equal work, then run in turn.
+
+    A run that returns an iterator ends with its last item. `target` as in `Result`. With
+    `children`, child processes count as well. A slow row has fewer `repeats` than others and no
+    warm-up. Warm-up rounds sample memory and find how often a short run is repeated in a sample.
+    """
+
+    ours: Run
+    rivals: Mapping[str, Run] = field(default_factory=dict)
+    check: Check | None = None
+    target: float | None = None
+    children: bool = False
+    repeats: int | None = None
+    warmup: int = 1
+
+    def measure(self, repeats: int) -> Result:
+        """The result of so many repeats, or of its own number if that is smaller.
+
+        Raises:
+            LusError: a rival does other work.
+        """
+        for name, rival in self.rivals.items():
+            if self.check is not None:
+                self.check(self.ours, rival, name)
+        repeats = min(repeats, self.repeats or repeats)
+        runs = {"": self.ours, **self.rivals}
+        in_a_row, peak = dict.fromkeys(runs, 1), dict.fromkeys(runs, 0.0)
+        wall, cpu = ({name: np.empty(repeats) for name in runs} for _ in range(2))
+        for number in range(-self.warmup, repeats):
+            for name in runs if number % 2 else reversed(runs):
+                with _sample_memory(self.children) if number < 0 else nullcontext([0.0]) as highest:
+                    wall_s, cpu_s = _timed(runs[name], in_a_row[name], self.children)
+                if number < 0:
+                    peak[name] = max(peak[name], *highest)
+                    in_a_row[name] = max(1, round(SAMPLE_S / wall_s))
+                else:
+                    wall[name][number], cpu[name][number] = wall_s, cpu_s
+        sides = {
+            name: Timings(wall[name], float(np.median(cpu[name])), peak[name]) for name in runs
+        }
+        return compare_timings(sides.pop(""), sides, target=self.target)
+
+
 def compare_timings(
-    ours: Timings, baselines: Mapping[str, Timings], *, threads: int, target: float | None = None
-) -> Comparison:
-    """Ratios of the baselines' seconds to ours, repeat by repeat, as median and 95 % interval."""
+    ours: Timings, rivals: Mapping[str, Timings], *, target: float | None = None
+) -> Result:
+    """Ratios of the rivals' seconds to ours, repeat by repeat, as median and 95 % interval."""
     rows = []
-    for name, theirs in baselines.items():
+    for name, theirs in rivals.items():
         ratios = theirs.wall_s / ours.wall_s
         low, high = median_interval(ratios, rng=np.random.default_rng(0))
         median = float(np.median(ratios))
-        rows.append(Baseline(name, theirs.wall_ms, theirs.cpu_s, theirs.peak_mb, median, low, high))
-    return Comparison(
-        len(ours.wall_s), threads, ours.wall_ms, ours.cpu_s, ours.peak_mb, tuple(rows), target
+        rows.append(Rival(name, theirs.wall_ms, theirs.cpu_s, theirs.peak_mb, median, low, high))
+    return Result(
+        repeats=len(ours.wall_s),
+        threads=torch.get_num_threads(),
+        wall_ms=ours.wall_ms,
+        cpu_s=ours.cpu_s,
+        peak_mb=ours.peak_mb,
+        rivals=tuple(rows),
+        target=target,
     )
 
 
@@ -92,41 +151,6 @@ def median_interval(
     medians = np.median(rng.choice(values, size=(2000, len(values))), axis=1)
     low, high = np.quantile(medians, [0.025, 0.975])
     return float(low), float(high)
-
-
-def compare_in_turn(
-    ours: Callable[[], object],
-    baselines: Mapping[str, Callable[[], object]],
-    *,
-    repeats: int,
-    warmup: int = 1,
-    target: float | None = None,
-    children: bool = False,
-) -> Comparison:
-    """Run ours and all baselines in turn, `warmup` rounds untimed and `repeats` timed.
-
-    The caller checks before that all do the same work. Warm-up rounds sample memory and find how
-    often a short run is repeated within a sample. With `children`, child processes count as well.
-
-    Raises:
-        InputError: fewer than one repeat.
-    """
-    if repeats < 1 or warmup < 0:
-        raise InputError(f"{repeats} repeats after {warmup} to warm up; repeat at least once")
-    runs = {"": ours, **baselines}
-    in_a_row, peak = dict.fromkeys(runs, 1), dict.fromkeys(runs, 0.0)
-    wall, cpu = ({name: np.empty(repeats) for name in runs} for _ in range(2))
-    for number in range(-warmup, repeats):
-        for name in runs if number % 2 else reversed(runs):
-            with _sample_memory(children) if number < 0 else nullcontext([0.0]) as highest:
-                wall_s, cpu_s = _timed(runs[name], in_a_row[name], children)
-            if number < 0:
-                peak[name] = max(peak[name], *highest)
-                in_a_row[name] = max(1, round(SAMPLE_S / wall_s))
-            else:
-                wall[name][number], cpu[name][number] = wall_s, cpu_s
-    timings = {name: Timings(wall[name], float(np.median(cpu[name])), peak[name]) for name in runs}
-    return compare_timings(timings.pop(""), timings, threads=torch.get_num_threads(), target=target)
 
 
 def refuse(reason: str) -> NoReturn:
@@ -142,7 +166,7 @@ def check_close(
     atol: float,
     rtol: float = 0.0,
 ) -> None:
-    """Raise LusError, naming its subject, if a tensor of a baseline differs from ours."""
+    """Raise LusError, naming its subject, if a tensor of a rival differs from ours."""
     for subject, values, others in zip(subjects, ours, theirs, strict=False):
         if not torch.allclose(values, others, rtol=rtol, atol=atol):
             off = (values - others).abs().max().item()
@@ -206,12 +230,14 @@ def sum_cpu_s(processes: Iterable[psutil.Process]) -> float:
     return total
 
 
-def _timed(run: Callable[[], object], times: int, children: bool) -> tuple[float, float]:
+def _timed(run: Run, times: int, children: bool) -> tuple[float, float]:
     """Wall and CPU seconds of a run, without the release of what it returns."""
     returned = None
     cpu, wall = _cpu_s(children), time.perf_counter()
     for _ in range(times):
         returned = run()
+        if isinstance(returned, Iterator):
+            deque(returned, maxlen=0)
     wall = time.perf_counter() - wall
     cpu = max(0.0, _cpu_s(children) - cpu)
     del returned

@@ -20,17 +20,9 @@ from unittest import mock
 from torch import Tensor
 
 from lus_ray.bench.inputs import ImageFrames, VideoFileFrames, VideoSet, make_videos, new_loader
-from lus_ray.bench.measure import Comparison, compare_in_turn
+from lus_ray.bench.measure import Comparison
 from lus_ray.bench.slow_storage import KEYS
-from lus_ray.bench.streams import (
-    Batches,
-    Reader,
-    check_equal,
-    compare_storage,
-    compare_streams,
-    read_all,
-    read_first,
-)
+from lus_ray.bench.streams import FEW, Reader, check_equal, read_first, storage_rows, stream_rows
 from lus_ray.data.loading.batches import size_of
 from lus_ray.data.loading.memmap import attach as attach_mapped
 from lus_ray.data.loading.memmap import plan_files as mapped_files
@@ -44,48 +36,39 @@ TARGET, TARGET_FIRST, TARGET_STREAMED = 5.0, 1.0, 3.0
 EPOCHS = ("epoch", "epoch, mapped", "first epoch, decoding included")
 
 
-def measure(
-    repeats: int = 7,
-    *,
-    num_clips: int = 8,
-    num_frames: int = 90,
-    size: int = 350,
-    num_streamed: int = 48,
-) -> dict[str, Comparison]:
+def compare(
+    *, num_clips: int = 8, num_frames: int = 90, size: int = 350, num_streamed: int = 48
+) -> Iterator[tuple[str, Comparison]]:
     """Epochs from memory, mapped and streamed, the first with all decoding, and first batches."""
-    few = max(1, repeats // 2)
     view = View(num_frames=1, height=size, width=size, num_samples=0)
     with make_videos(num_clips, num_frames, size, images=True) as video_set:
-        png, mp4 = ImageFrames(video_set.images), VideoFileFrames(video_set.videos)
-        loaders: dict[str, Reader] = {
-            "DataLoader, PNG": partial(new_loader, video_set, png, SETTINGS),
-            "DataLoader, mp4": partial(new_loader, video_set, mp4, SETTINGS),
-        }
+        loaders = frame_loaders(video_set, SETTINGS)
         with started_readers(loaders) as started:
             transports = Transports(video_set, view, SETTINGS)
-            results = transports.compare(loaders, started, repeats, EPOCHS)
+            yield from transports.compare(loaders, started, EPOCHS)
+            first = {name: partial(read_first, make) for name, make in loaders.items()}
             for name, epoch in (
                 ("first batch of a cell", transports.first_of_cell),
                 ("first batch, decoding included", transports.first_epoch),
             ):
-                results[name] = _compare(read_first, epoch, loaders, repeats, TARGET_FIRST)
+                ours = partial(read_first, epoch)
+                yield name, Comparison(ours, first, target=TARGET_FIRST, children=True)
     with make_videos(num_streamed, num_frames, size, images=True) as video_set:
-        loaders = {
-            "DataLoader, PNG": partial(
-                new_loader, video_set, ImageFrames(video_set.images), WINDOWED
-            ),
-            "DataLoader, mp4": partial(
-                new_loader, video_set, VideoFileFrames(video_set.videos), WINDOWED
-            ),
-        }
+        loaders = frame_loaders(video_set, WINDOWED)
         with mock.patch.dict(os.environ, KEYS), started_readers(loaders):
-            return {
-                **results,
-                **compare_streams(
-                    video_set, view, WINDOWED, loaders, few, kind="frames", target=TARGET_STREAMED
-                ),
-                **compare_storage(video_set, view, WINDOWED, few),
-            }
+            yield from stream_rows(
+                video_set, view, WINDOWED, loaders, kind="frames", target=TARGET_STREAMED
+            )
+            yield from storage_rows(video_set, view, WINDOWED)
+
+
+def frame_loaders(video_set: VideoSet, settings: Mapping[str, Any]) -> dict[str, Reader]:
+    return {
+        "DataLoader, PNG": partial(new_loader, video_set, ImageFrames(video_set.images), settings),
+        "DataLoader, mp4": partial(
+            new_loader, video_set, VideoFileFrames(video_set.videos), settings
+        ),
+    }
 
 
 class Transports:
@@ -109,40 +92,28 @@ class Transports:
         return self._by_epoch(attach(self.shared))()
 
     def compare(
-        self,
-        loaders: Mapping[str, Reader],
-        started: Mapping[str, Reader],
-        repeats: int,
-        names: tuple[str, ...],
-    ) -> dict[str, Comparison]:
+        self, loaders: Mapping[str, Reader], started: Mapping[str, Reader], names: tuple[str, ...]
+    ) -> Iterator[tuple[str, Comparison]]:
+        in_memory, mapped = map(self._by_epoch, (attach(self.shared), self.mapped))
         for name, make in loaders.items():
             for epochs in (self.first_epoch, self._by_epoch(self.mapped)):
-                check_equal(epochs(), make(), name)
-        in_memory, mapped = map(self._by_epoch, (attach(self.shared), self.mapped))
-        few = max(1, repeats // 2)
-        runs = [
-            (in_memory, started, repeats),
-            (mapped, started, repeats),
-            (self.first_epoch, loaders, few),
-        ]
-        return {
-            name: _compare(read_all, *run, TARGET) for name, run in zip(names, runs, strict=True)
-        }
+                check_equal(epochs, make, name)
+        runs: tuple[tuple[Reader, Mapping[str, Reader], int | None], ...] = (
+            (in_memory, started, None),
+            (mapped, started, None),
+            (self.first_epoch, {name: fresh(make) for name, make in loaders.items()}, FEW),
+        )
+        for name, (ours, rivals, repeats) in zip(names, runs, strict=True):
+            yield name, Comparison(ours, rivals, target=TARGET, children=True, repeats=repeats)
 
     def _by_epoch(self, reader: Any) -> Callable[[], Iterator[Tensor]]:
         epochs, numbers = reader.epochs(self.rows, **self.options), count()
         return lambda: (batch["frames"] for batch in epochs(next(numbers)))
 
 
-def _compare(
-    read: Callable[[Reader], Batches],
-    ours: Reader,
-    baselines: Mapping[str, Reader],
-    repeats: int,
-    target: float,
-) -> Comparison:
-    runs = {name: partial(read, reader) for name, reader in baselines.items()}
-    return compare_in_turn(partial(read, ours), runs, repeats=repeats, target=target, children=True)
+def fresh(make: Reader) -> Reader:
+    """An iterator over the first epoch of a new loader."""
+    return lambda: iter(make())
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 Sixteen learning rates from 1e-5 to 1 for a small U-Net with four classes, on two folds with a
 common test side, eight epochs of 160 frames each; phantom clips of 24 patients at 48 x 48.
-The baseline is Optuna's ask and tell over two processes that stay, each of which trains the folds
+The rival is Optuna's ask and tell over two processes that stay, each of which trains the folds
 of a sample in turn, with the sampler, seed, samples and cells of ours, and no pruning.
-What is timed: until a finished sample's mean validation score is as good as the baseline's best at
+What is timed: until a finished sample's mean validation score is as good as the rival's best at
 its end, and until all samples are finished; the median over seeds. Where ours never gets there,
 its ratio is 0.
 Equal are the samples that are sampled before the sampler learns from any; the first has the arm's
@@ -12,6 +12,7 @@ own rate.
 """
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +24,7 @@ import numpy as np
 import optuna
 
 from lus_ray.bench.cell_runs import Runs, phantom_store, run_on_threads, two_processes
-from lus_ray.bench.measure import Comparison, Timings, compare_in_turn, compare_timings, refuse
+from lus_ray.bench.measure import Comparison, Result, Timings, compare_timings, refuse
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe, Search
 from lus_ray.folds import fixed_test
@@ -38,7 +39,7 @@ from lus_ray.tasks import Segmentation
 
 NUM_FOLDS = 2
 TARGET = 1.3
-BASELINE = "Optuna without pruning, two processes"
+RIVAL = "Optuna without pruning, two processes"
 RATES = optuna.distributions.FloatDistribution(1e-5, 1.0, log=True)
 VIEW = View(num_frames=1, height=48, width=48, num_samples=0)
 
@@ -55,28 +56,25 @@ class TrialResult:
 Trials = dict[int, TrialResult]
 
 
-def measure(
-    repeats: int = 3, *, num_patients: int = 24, num_samples: int = 16, num_epochs: int = 8
-) -> dict[str, Comparison]:
+def compare(
+    *, num_seeds: int = 3, num_patients: int = 24, num_samples: int = 16, num_epochs: int = 8
+) -> Iterator[tuple[str, Result]]:
     """As many seeds as repeats, on a cluster that runs."""
     clips = phantom_store(patients=num_patients, clips=2, frames=6, size=64)
     with clips as (root, data), two_processes() as pool, connect(None, imports=CELL_MODULE):
         few = Runs(experiment(2, 1), data, root)
-        check_samples(run_ours(few), run_baseline(few, pool), at_least=2)
+        check_samples(run_ours(few), run_rival(few, pool), at_least=2)
         runs = Runs(experiment(num_samples, num_epochs), data, root)
         ours, theirs = list[Trials](), list[Trials]()
-        measured = compare_in_turn(
+        measured = Comparison(
             lambda: ours.append(run_ours(seeded(runs, len(ours)))),
-            {BASELINE: lambda: theirs.append(run_baseline(seeded(runs, len(theirs)), pool))},
-            repeats=repeats,
-            warmup=0,
+            {RIVAL: lambda: theirs.append(run_rival(seeded(runs, len(theirs)), pool))},
             children=True,
-        )
+            warmup=0,
+        ).measure(num_seeds)
     reached = [until_as_good(*trials) for trials in zip(ours, theirs, strict=True)]
-    return {
-        "to an equal best validation score": to_score(measured, reached),
-        f"all {num_samples} samples": measured,
-    }
+    yield "to an equal best validation score", to_score(measured, reached)
+    yield f"all {num_samples} samples", measured
 
 
 def experiment(num_samples: int, num_epochs: int) -> Experiment:
@@ -117,7 +115,7 @@ def run_ours(runs: Runs) -> Trials:
     return trials
 
 
-def run_baseline(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
+def run_rival(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
     """All samples, two at a time, each reported when both of its folds are trained."""
     began, plan = time.time(), runs.plan(runs.new_folder("theirs"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # as a campaign does
@@ -150,12 +148,12 @@ def check_samples(ours: Trials, theirs: Trials, *, at_least: int) -> None:
     for number, field in product(range(at_least), ("settings", "score")):
         value, other = (getattr(trials[number], field) for trials in (ours, theirs))
         if value != other:
-            values = f"{value} in ours and {other} in the baseline"
+            values = f"{value} in ours and {other} in the rival"
             refuse(f"search: the {field} of sample {number} are {values}")
 
 
 def until_as_good(ours: Trials, theirs: Trials) -> tuple[float, float]:
-    """Seconds until ours and the baseline reach the baseline's best score; inf if never."""
+    """Seconds until ours and the rival reach the rival's best score; inf if never."""
     best = max(trial.score for trial in theirs.values())
 
     def first_s(trials: Trials) -> float:
@@ -164,13 +162,13 @@ def until_as_good(ours: Trials, theirs: Trials) -> tuple[float, float]:
     return first_s(ours), first_s(theirs)
 
 
-def to_score(whole: Comparison, reached: list[tuple[float, float]]) -> Comparison:
+def to_score(whole: Result, reached: list[tuple[float, float]]) -> Result:
     """The row of the time to an equal score; CPU seconds and memory are those of whole runs."""
-    (base,) = whole.baselines
+    (rival,) = whole.rivals
     ours_s, theirs_s = np.array(reached).T
     ours = Timings(ours_s, whole.cpu_s, whole.peak_mb)
-    theirs = Timings(theirs_s, base.cpu_s, base.peak_mb)
-    return compare_timings(ours, {base.name: theirs}, threads=whole.threads, target=TARGET)
+    theirs = Timings(theirs_s, rival.cpu_s, rival.peak_mb)
+    return compare_timings(ours, {rival.name: theirs}, target=TARGET)
 
 
 def _mean_score(cells: list[Cell], plan: RunPlan, data: Path) -> float:

@@ -4,11 +4,11 @@ Served: the backbone of the biomarkers study in its smoke size (4 frames of 48 x
 clip) and one expert of each label, on one fold, trained here. A request is one phantom video of 12
 frames of 96 x 96 pixels: small models show the cost of the service.
 Clips a second at equal p99: more and more closed-loop clients load both services in turn. The
-baseline's p99 at its highest throughput bounds ours; each side counts with its best number of
+rival's p99 at its highest throughput bounds ours; each side counts with its best number of
 clients within that. A time is the wall time for one clip. CPU seconds and memory are those of all
 processes of a service.
 Path: the latency for a single client beyond decoder and models one after the other in one process.
-The baseline's path is the floor: HTTP on loopback, a queue, and three threads.
+The rival's path is the floor: HTTP on loopback, a queue, and three threads.
 """
 
 import json
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -28,7 +28,7 @@ import numpy as np
 from lus_ray.bench import http_load
 from lus_ray.bench.cell_runs import Runs, phantom_store
 from lus_ray.bench.inputs import write_video
-from lus_ray.bench.measure import Comparison, Timings, compare_timings, refuse, torch_threads
+from lus_ray.bench.measure import Result, Timings, compare_timings, refuse, torch_threads
 from lus_ray.bench.server_process import ServerProcess, run_server
 from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.data.ingest import phantom
@@ -43,20 +43,20 @@ from lus_ray.orchestration import run_options
 TOLERANCE = 1e-6
 TARGET = 1.0
 PATH_MS = 6.0
-BASELINE = "FastAPI, one process, batching"
+RIVAL = "FastAPI, one process, batching"
 BACKBONE = "biomarkers"
 ARMS = (BACKBONE, *(f"MLP on {BACKBONE}, {label}" for label in ("severity", "sf_ratio", "disease")))
 PHANTOM: dict[str, Any] = {"patients": 24, "clips": 2, "frames": 12, "size": 96}
 COMPARED = ("lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores", "masks")
 
 
-def measure(
-    repeats: int = 7,
+def compare(
     *,
+    turns: int = 7,
     clients: Sequence[int] = (2, 4, 8, 16),
     seconds: float = 0.5,
     num_alone: int = 40,
-) -> dict[str, Comparison]:
+) -> Iterator[tuple[str, Result]]:
     """Clips a second at equal p99; the path of `num_alone` clips, each beside one in this process.
 
     Each number of clients loads a service for so many seconds.
@@ -69,7 +69,7 @@ def measure(
         file = root / "clip.mp4"
         write_video(file, row["frames"])
         ours = stack.enter_context(run_server("lus_ray.cli", "serve", str(run), "--port"))
-        theirs = stack.enter_context(run_server("lus_ray.bench.serve_baseline", str(run)))
+        theirs = stack.enter_context(run_server("lus_ray.bench.serve_rival", str(run)))
         limits, models = ServiceLimits(), LocalPipeline(model_selection.select_models([run]))
         decoder = stack.enter_context(FileDecoder(limits.clip, max_side=limits.max_side))
 
@@ -78,19 +78,17 @@ def measure(
 
         with torch_threads(1):
             check_equal(request_clip(ours, file), local(file), "one process")
-            check_equal(request_clip(ours, file), request_clip(theirs, file), BASELINE)
+            check_equal(request_clip(ours, file), request_clip(theirs, file), RIVAL)
             path = measure_path(ours, local, file, num_alone, limit_ms=PATH_MS)
             floor = measure_path(theirs, local, file, num_alone)
-        order, loaded = [("", ours), (BASELINE, theirs)], []
-        for _ in range(repeats):
+        yield "path", path
+        yield f"path of {RIVAL}", floor
+        order, loaded = [("", ours), (RIVAL, theirs)], []
+        for _ in range(turns):
             order.reverse()
             loaded.append({name: put_load(s, file, clients, seconds) for name, s in order})
-        memory_mb = {"": ours.memory_mb(), BASELINE: theirs.memory_mb()}
-    return {
-        "clips at equal p99": at_equal_p99(loaded, memory_mb),
-        "path": path,
-        f"path of {BASELINE}": floor,
-    }
+        memory_mb = {"": ours.memory_mb(), RIVAL: theirs.memory_mb()}
+    yield "clips at equal p99", at_equal_p99(loaded, memory_mb)
 
 
 @dataclass(frozen=True)
@@ -126,18 +124,18 @@ def put_load(
     return results
 
 
-def at_equal_p99(loaded: Sequence[Turn], memory_mb: Mapping[str, float]) -> Comparison:
-    """Ours within the p99 of the baseline at its highest throughput."""
-    theirs = best_clients(loaded, BASELINE, within_s=np.inf)
-    ours = best_clients(loaded, "", within_s=p99_s(loaded, BASELINE, theirs))
+def at_equal_p99(loaded: Sequence[Turn], memory_mb: Mapping[str, float]) -> Result:
+    """Ours within the p99 of the rival at its highest throughput."""
+    theirs = best_clients(loaded, RIVAL, within_s=np.inf)
+    ours = best_clients(loaded, "", within_s=p99_s(loaded, RIVAL, theirs))
 
     def timings(name: str, number: int) -> Timings:
         loads = [turn[name][number] for turn in loaded]
         cpu_s = float(np.median([load.cpu_s for load in loads]))
         return Timings(np.array([load.wall_s for load in loads]), cpu_s, memory_mb[name])
 
-    baselines = {BASELINE: timings(BASELINE, theirs)}
-    return compare_timings(timings("", ours), baselines, threads=1, target=TARGET)
+    rivals = {RIVAL: timings(RIVAL, theirs)}
+    return compare_timings(timings("", ours), rivals, target=TARGET)
 
 
 def best_clients(loaded: Sequence[Turn], name: str, *, within_s: float) -> int:
@@ -159,7 +157,7 @@ def measure_path(
     num_clips: int,
     *,
     limit_ms: float | None = None,
-) -> Comparison:
+) -> Result:
     """The latency of the service beyond that of this process; CPU seconds over all of that time."""
     extra_s, before = np.empty(num_clips), 0.0
     for number in range(-num_clips // 4, num_clips):
@@ -172,7 +170,7 @@ def measure_path(
         if number >= 0:
             extra_s[number] = (middle - began) - (time.perf_counter() - middle)
     cpu_s = (service.cpu_s() - before) / num_clips
-    return compare_timings(Timings(extra_s, cpu_s), {}, threads=1, target=limit_ms)
+    return compare_timings(Timings(extra_s, cpu_s), {}, target=limit_ms)
 
 
 def request_clip(service: ServerProcess, file: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lus_ray.bench.inputs import Sample, VideoSet, new_loader
-from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
+from lus_ray.bench.measure import Comparison, refuse
 from lus_ray.bench.slow_storage import serve_folder
 from lus_ray.clip import frames_of
 from lus_ray.data import store as stores
@@ -31,60 +31,53 @@ Batches = Iterable[Tensor]  # of one epoch
 Reader = Callable[[], Batches]
 TARGET_FIRST, TARGET_FILES = 1.0, 0.9
 DELAY_S, TARGET_STORAGE = 0.05, 0.5
+FEW = 3  # repeats of an epoch that takes seconds
 
 
-def compare_streams(
+def stream_rows(
     video_set: VideoSet,
     view: View,
     settings: Mapping[str, Any],
     loaders: Mapping[str, Reader],
-    repeats: int,
     *,
     kind: str,
     target: float,
-) -> dict[str, Comparison]:
+) -> Iterator[tuple[str, Comparison]]:
     """An epoch and its first batch, against loaders of other files and of the same."""
     data = Clips(video_set.store, view, window=settings.get("window", 1))
     files: dict[str, Reader] = {
         "DataLoader, Parquet": partial(new_loader, video_set, data, settings)
     }
-    epoch = epochs_of(str(video_set.store), video_set, view, settings)
     every: dict[str, Reader] = {**loaders, **files}
+    new_epochs = partial(epochs_of, str(video_set.store), video_set, view, settings)
     for name, make in every.items():
-        check_equal(epochs_of(str(video_set.store), video_set, view, settings)(), make(), name)
-    compare = partial(compare_in_turn, repeats=repeats, children=True)
-    results = {}
-    rows: tuple[tuple[str, Mapping[str, Reader], float], ...] = (
+        check_equal(new_epochs(), make, name)
+    options: dict[str, Any] = {"repeats": FEW, "children": True}
+    for row, rivals, least in (
         (f"{kind}, streamed", loaders, target),
         (f"{kind}, streamed, of the same files", files, TARGET_FILES),
-    )
-    for row, baselines, least in rows:
-        running = {
-            name: partial(read_all, partial(iter, make())) for name, make in baselines.items()
-        }
-        results[row] = compare(partial(read_all, epoch), running, target=least)
+    ):
+        running = {name: partial(iter, make()) for name, make in rivals.items()}
+        yield row, Comparison(new_epochs(), running, target=least, **options)
     first = {name: partial(read_first, make) for name, make in every.items()}
-    results[f"{kind}, streamed, first batch"] = compare(
-        partial(read_first, epoch), first, target=TARGET_FIRST
-    )
-    return results
+    ours = partial(read_first, new_epochs())
+    yield f"{kind}, streamed, first batch", Comparison(ours, first, target=TARGET_FIRST, **options)
 
 
-def compare_storage(
-    video_set: VideoSet, view: View, settings: Mapping[str, Any], repeats: int
-) -> dict[str, Comparison]:
+def storage_rows(
+    video_set: VideoSet, view: View, settings: Mapping[str, Any]
+) -> Iterator[tuple[str, Comparison]]:
     """An epoch from object storage that answers late, against the same from a disk."""
     with serve_folder(video_set.store.parent, delay_s=DELAY_S) as query:
         uri = f"s3://clips/{video_set.store.name}?{query}"
-        local, remote = (
-            epochs_of(store, video_set, view, settings) for store in (str(video_set.store), uri)
+        remote, local = (
+            epochs_of(store, video_set, view, settings) for store in (uri, str(video_set.store))
         )
-        check_equal(local(), remote(), "object storage")
-        compared = compare_in_turn(
-            partial(read_all, remote), {"the same from a disk": partial(read_all, local)},
-            repeats=repeats, target=TARGET_STORAGE, children=True,
-        )  # fmt: skip
-    return {f"frames, streamed from storage {DELAY_S * 1000:g} ms away": compared}
+        rivals = {"the same from a disk": local}
+        yield (
+            f"frames, streamed from storage {DELAY_S * 1000:g} ms away",
+            Comparison(remote, rivals, check_equal, TARGET_STORAGE, children=True, repeats=FEW),
+        )
 
 
 def epochs_of(store: str, video_set: VideoSet, view: View, settings: Mapping[str, Any]) -> Reader:
@@ -113,24 +106,15 @@ class Clips(Dataset):
         return torch.from_numpy(take_frames(self.read(row["clip"]), self.view, draw))
 
 
-def read_all(batches: Reader) -> Batches:
-    """Read an epoch; the caller closes the reader by releasing it."""
-    reader = batches()
-    for _ in reader:
-        pass
-    return reader
-
-
-def read_first(batches: Reader) -> Iterator[Tensor]:
-    """Read the first batch; the caller stops prefetching by releasing the reader."""
+def read_first(batches: Reader) -> tuple[Tensor, object]:
+    """The first batch, and its reader: prefetching ends, untimed, when it is released."""
     reader = iter(batches())
-    next(reader)
-    return reader
+    return next(reader), reader
 
 
-def check_equal(ours: Batches, theirs: Batches, name: str) -> None:
+def check_equal(ours: Reader, theirs: Reader, name: str) -> None:
     """Raise LusError if the number of batches differs, or any pixel."""
-    for number, (batch, other) in enumerate(zip_longest(ours, theirs)):
+    for number, (batch, other) in enumerate(zip_longest(ours(), theirs())):
         if batch is None or other is None:
             refuse(f"{name!r} gives {'more' if batch is None else 'fewer'} batches than ours")
         if not torch.equal(batch, other):

@@ -4,12 +4,12 @@ Letters: B clips in a batch, T frames, H rows, W columns.
 Measured: one epoch over uint8 phantom frames in memory, for FrameCNN in its published width
 (B = 16, 64 x 64), a TSM ResNet-18 of a quarter of its width (B = 4, T = 8, 64 x 64), and the U-Net
 of Mason et al. 2021 (B = 4, 64 x 64). Images are small, so that the cost of the loop shows.
-The baseline is written for one network and one loss: Adam, gradients set to None, the loss read
+The rival is written for one network and one loss: Adam, gradients set to None, the loss read
 once per step, channels last. Weights and dropout are the same; mean loss and weights after the
 epoch are equal bit for bit. Ours validates, reports and augments nothing here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax
 
 from lus_ray.bench.inputs import phantom_frames
-from lus_ray.bench.measure import Comparison, compare_in_turn, refuse, torch_threads
+from lus_ray.bench.measure import Comparison, Run, refuse, torch_threads
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Recipe
 from lus_ray.nets import TSM, FrameCNN, UNet
@@ -46,19 +46,16 @@ class LoopCase:
     label: str
 
 
-def measure(repeats: int = 7, *, num_steps: int = 16, side: int = 64) -> dict[str, Comparison]:
+def compare(*, num_steps: int = 16, side: int = 64) -> Iterator[tuple[str, Comparison]]:
     """An epoch of each network on one thread."""
-    results = {}
     with torch_threads(1):
         for name, case in loop_cases(side).items():
             task, start = build_task(case)
             data = batches(case, num_steps, side)
             ours = partial(with_fit, task, data, start)
             theirs = partial(with_bare_loop, task, data, start, case.loss)
-            check_equal(ours, theirs, task, name)
-            runs = {"bare loop": theirs}
-            results[name] = compare_in_turn(ours, runs, repeats=repeats, target=TARGET)
-    return results
+            check = partial(check_equal, task=task)
+            yield name, Comparison(ours, {f"bare loop of {name}": theirs}, check, TARGET)
 
 
 def loop_cases(side: int) -> Mapping[str, LoopCase]:
@@ -136,17 +133,15 @@ def with_bare_loop(
     return total / len(data)
 
 
-def check_equal(
-    ours: Callable[[], float], theirs: Callable[[], float], task: Task, name: str
-) -> None:
+def check_equal(ours: Run, theirs: Run, name: str, *, task: Task) -> None:
     """Raise LusError if the loops come to different mean losses or weights."""
     loss, weights, other_loss = ours(), copy_weights(task), theirs()
     if loss != other_loss:
         has = f"has a mean loss of {other_loss!r} where ours has {loss!r}"
-        refuse(f"train: the bare loop of {name} {has}")
+        refuse(f"train: the {name} {has}")
     for key, value in task.state_dict().items():
         if not torch.equal(value, weights[key]):
-            refuse(f"train: after an epoch of {name} the bare loop has another {key} than ours")
+            refuse(f"train: after an epoch the {name} has another {key} than ours")
 
 
 def _ordinal(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:

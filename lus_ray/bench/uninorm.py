@@ -1,19 +1,20 @@
 """The uninorm in closed form against the tree of pairwise uninorms that it replaces.
 
 Letters: B clips, K scores, M frames.
-Baselines: the code of Roy et al. 2020 splits the frames of a clip in halves until two are left, and
+Rivals: the code of Roy et al. 2020 splits the frames of a clip in halves until two are left, and
 calls the pairwise uninorm for every pair. The same tree level by level is measured in three widths.
 All are float64 with the product t-norm and min, forward and backward, on the same clips. The
 pairwise uninorm is in an equal form with fewer operations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lus_ray.bench.measure import Comparison, check_close, compare_in_turn, torch_threads
+from lus_ray.bench.measure import Comparison, Run, check_close, torch_threads
 from lus_ray.nets.uninorm import Uninorm
 
 NUM_SCORES = 4
@@ -24,33 +25,22 @@ Aggregate = Callable[[Tensor, Tensor], Tensor]
 """(clips (B, K, M), neutral (K,)) -> (B, K)."""
 
 
-def measure(
-    repeats: int = 7, *, num_clips: int = 64, num_frames: int = 300
-) -> dict[str, Comparison]:
+def compare(*, num_clips: int = 64, num_frames: int = 300) -> Iterator[tuple[str, Comparison]]:
     """Forward and backward with the gradient to the neutral elements; then to frames as well."""
     clips, neutral = example(num_clips, num_frames)
     net = Uninorm(NUM_SCORES, initial=neutral.tolist())
 
-    def compare(
-        baselines: dict[str, Aggregate],
-        *inputs: Tensor,
-        number: int = repeats,
-        target: float | None = None,
-    ) -> Comparison:
+    def row(rivals: dict[str, Aggregate], *inputs: Tensor, **options: Any) -> Comparison:
         clips.requires_grad_(len(inputs) == 2)
         ours = _step(lambda clips, _: net(clips), clips, inputs)
-        steps = {name: _step(baseline, clips, inputs) for name, baseline in baselines.items()}
-        for name, step in steps.items():
-            check_equal(ours(), step(), name)
-        return compare_in_turn(ours, steps, repeats=number, target=target)
+        steps = {name: _step(rival, clips, inputs) for name, rival in rivals.items()}
+        return Comparison(ours, steps, check_equal, **options)
 
-    few = max(1, repeats // 2)  # a run of the published tree takes seconds
     with torch_threads(1):
-        return {
-            "gradient to neutral": compare(PUBLISHED, net.neutral, number=few, target=TARGET),
-            "gradient to neutral, by levels": compare(LEVELS, net.neutral),
-            "gradient to neutral and frames": compare(LEVELS, net.neutral, clips),
-        }
+        # A run of the published tree takes seconds.
+        yield "gradient to neutral", row(PUBLISHED, net.neutral, repeats=3, target=TARGET)
+        yield "gradient to neutral, by levels", row(LEVELS, net.neutral)
+        yield "gradient to neutral and frames", row(LEVELS, net.neutral, clips)
 
 
 def example(num_clips: int, num_frames: int) -> tuple[Tensor, Tensor]:
@@ -68,11 +58,11 @@ def example(num_clips: int, num_frames: int) -> tuple[Tensor, Tensor]:
     return clips, neutral
 
 
-def check_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], name: str) -> None:
+def check_equal(ours: Run, theirs: Run, name: str) -> None:
     """Raise LusError if values or gradients differ by more than 1e-9."""
     kinds = ("values", "gradients to the neutral elements", "gradients to the frame scores")
     subjects = [f"uninorm: the {kind} of {name!r}" for kind in kinds]
-    check_close(subjects, ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
+    check_close(subjects, ours(), theirs(), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def pair(

@@ -47,8 +47,9 @@ def weights(name: str | None, as_json: bool) -> None:
     show_default=True,
     help="File that the figures are written to.",
 )
+@click.option("--quick", is_flag=True, help="Smaller sizes and fewer repeats: three minutes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
+def bench(names: tuple[str, ...], out: Path, quick: bool, as_json: bool) -> None:
     """Measure NAMES (default: all) as ratios against reference implementations."""
     from lus_ray import bench as benches
     from lus_ray.storage.files import write_text
@@ -56,7 +57,7 @@ def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
     if out.is_dir() or not out.parent.is_dir():
         raise InputError(f"{out}: cannot be written; name a file in an existing folder")
     refuse_unwritable(out.parent, "--out")
-    measured = benches.run(names, notify=partial(click.echo, err=True))
+    measured = benches.run(names, quick=quick, notify=partial(click.echo, err=True))
     text = json.dumps(measured.contents(), indent=1)
     click.echo(text if as_json else measured.text())
     write_text(out, text + "\n")

@@ -19,11 +19,11 @@ def test_each_command_is_timed_with_its_own_limit_in_a_temporary_folder(tmp_path
         write = f"open({str(folder / 'a')!r}, 'w').write('a'); print('all done')"
         return {
             "often": Command(("-c", append), "done", limit_ms=5),
-            "once": Command(("-c", write), "done", once=True),
+            "once": Command(("-c", write), "done", slow=True),
         }
 
-    results = demo.measure(2, of=small_commands)
-    rows = [(name, row.repeats, row.target, row.baselines) for name, row in results.items()]
+    results = {name: row.measure(2) for name, row in demo.compare(of=small_commands)}
+    rows = [(name, row.repeats, row.target, row.rivals) for name, row in results.items()]
     assert rows == [("often", 2, 5, ()), ("once", 1, None, ())]
     assert all(c.wall_ms > 0 and c.cpu_s > 0 for c in results.values())
     assert log.read_text() == "xxx"  # the warm-up, too

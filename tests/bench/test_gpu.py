@@ -25,9 +25,9 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_the_loop_is_compared_with_float32_and_with_its_arithmetic():
-    measured = gpu.measure_case(SMALL, 1, 1)
-    assert [baseline.name for baseline in measured.baselines] == ["float32", "its arithmetic"]
-    assert all(baseline.ratio > 0 for baseline in measured.baselines)
+    measured = gpu.compare_case(SMALL, 1).measure(1)
+    assert [rival.name for rival in measured.rivals] == ["float32", "its arithmetic"]
+    assert all(rival.ratio > 0 for rival in measured.rivals)
 
 
 def test_operations_are_those_of_both_passes():

@@ -1,6 +1,8 @@
 """How ratios are measured: in turn, paired, with an interval."""
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lus_ray.bench.measure import compare_in_turn, median_interval, torch_threads
-from lus_ray.errors import InputError
+from lus_ray.bench.measure import Comparison, Run, median_interval, refuse, torch_threads
+from lus_ray.errors import LusError
 
 
 def test_runs_alternate_and_the_order_is_reversed_each_time():
@@ -19,22 +21,21 @@ def test_runs_alternate_and_the_order_is_reversed_each_time():
         calls.append(name)
         time.sleep(0.03)  # longer than a sample needs, so that each is one run
 
-    compare_in_turn(lambda: run("a"), {"b": lambda: run("b")}, repeats=2)
+    Comparison(lambda: run("a"), {"b": lambda: run("b")}).measure(2)
     assert calls == ["a", "b", "b", "a", "a", "b"]
 
 
 def test_short_runs_are_repeated_within_a_sample_only_after_a_warm_up():
     calls: list[str] = []
-    compare_in_turn(lambda: calls.append("ours"), {}, repeats=3, warmup=0)
+    Comparison(lambda: calls.append("ours"), warmup=0).measure(3)
     assert len(calls) == 3
-    compare_in_turn(lambda: calls.append("ours"), {}, repeats=1)
+    Comparison(lambda: calls.append("ours")).measure(1)
     assert len(calls) > 5
 
 
-def test_a_baseline_that_sleeps_longer_has_a_ratio_above_one_and_no_cpu_time():
-    (slow,) = compare_in_turn(
-        lambda: time.sleep(0.01), {"slow": lambda: time.sleep(0.1)}, repeats=1, warmup=0
-    ).baselines
+def test_a_rival_that_sleeps_longer_has_a_ratio_above_one_and_no_cpu_time():
+    slowly = {"slow": lambda: time.sleep(0.1)}
+    (slow,) = Comparison(lambda: time.sleep(0.01), slowly, warmup=0).measure(1).rivals
     assert slow.wall_ms >= 100
     assert slow.ratio > 1
     assert slow.cpu_s < 0.1
@@ -46,7 +47,7 @@ def test_closing_what_a_run_returns_is_not_measured():
             closed.append(time.sleep(0.3))
 
     closed: list[None] = []
-    assert compare_in_turn(SlowToClose, {}, repeats=1, warmup=0).wall_ms < 300
+    assert Comparison(SlowToClose, warmup=0).measure(1).wall_ms < 300
     assert len(closed) == 1
 
 
@@ -64,7 +65,21 @@ def test_threads_are_restored():
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize(("repeats", "warmup"), [(0, 0), (1, -1)])
-def test_at_least_one_repeat(repeats: int, warmup: int):
-    with pytest.raises(InputError, match="repeat at least once"):
-        compare_in_turn(lambda: None, {}, repeats=repeats, warmup=warmup)
+def test_an_iterator_ends_with_its_last_item():
+    def items() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.01)
+            yield number
+
+    assert Comparison(items, warmup=0).measure(1).wall_ms >= 30
+
+
+def test_a_rival_that_does_other_work_is_not_timed_and_a_row_has_its_own_number_of_repeats():
+    def check(ours: Run, theirs: Run, name: str) -> None:
+        if ours() != theirs():
+            refuse(name)
+
+    row = Comparison(lambda: 1, {"equal": lambda: 1}, check, repeats=2)
+    assert row.measure(5).repeats == 2
+    with pytest.raises(LusError, match="unequal; no ratio"):
+        replace(row, rivals={"unequal": lambda: 2}).measure(5)

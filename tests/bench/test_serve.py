@@ -2,7 +2,7 @@
 
 import pytest
 
-from lus_ray.bench.serve import BASELINE, Loaded, at_equal_p99, best_clients, check_equal
+from lus_ray.bench.serve import RIVAL, Loaded, at_equal_p99, best_clients, check_equal
 from lus_ray.errors import LusError
 
 BIOMARKERS = {"names": ["A-lines", "B-lines"], "probability": [0.25, 0.75]}
@@ -20,7 +20,7 @@ RESPONSE = {
 
 def loaded(**wall_s: dict[int, float]) -> dict[str, dict[int, Loaded]]:
     """One repeat: wall seconds per clip by number of clients, which all wait for a response."""
-    names = {"ours": "", "theirs": BASELINE}
+    names = {"ours": "", "theirs": RIVAL}
     return {
         names[name]: {n: Loaded((n * wall,) * 10, wall, wall / 2) for n, wall in clients.items()}
         for name, clients in wall_s.items()
@@ -48,16 +48,16 @@ def test_a_service_with_another_response_gets_no_ratio(part, value, reason):
         check_equal(RESPONSE, {**RESPONSE, part: value}, "the other")
 
 
-def test_ours_counts_with_the_clients_that_stay_within_the_baselines_p99():
-    # The baseline is fastest with 4 clients, each within 4 x 0.05 s = 0.2 s. Ours is fastest
+def test_ours_counts_with_the_clients_that_stay_within_the_rivals_p99():
+    # The rival is fastest with 4 clients, each within 4 x 0.05 s = 0.2 s. Ours is fastest
     # with 8, but within 8 x 0.04 s = 0.32 s; with 4 it takes 4 x 0.045 s = 0.18 s.
     turn = loaded(ours={1: 0.1, 4: 0.045, 8: 0.04}, theirs={1: 0.1, 4: 0.05, 8: 0.06})
-    results = at_equal_p99([turn, turn], {"": 900.0, BASELINE: 300.0})
-    (baseline,) = results.baselines
-    assert (results.wall_ms, baseline.wall_ms) == pytest.approx((45, 50))
-    assert (baseline.low, baseline.ratio, baseline.high) == pytest.approx([50 / 45] * 3)
-    assert (results.cpu_s, baseline.cpu_s) == pytest.approx((0.0225, 0.025))
-    assert (results.peak_mb, baseline.peak_mb, results.target) == (900, 300, 1)
+    results = at_equal_p99([turn, turn], {"": 900.0, RIVAL: 300.0})
+    (rival,) = results.rivals
+    assert (results.wall_ms, rival.wall_ms) == pytest.approx((45, 50))
+    assert (rival.low, rival.ratio, rival.high) == pytest.approx([50 / 45] * 3)
+    assert (results.cpu_s, rival.cpu_s) == pytest.approx((0.0225, 0.025))
+    assert (results.peak_mb, rival.peak_mb, results.target) == (900, 300, 1)
 
 
 def test_a_service_that_is_never_within_the_p99_counts_where_it_is_closest():

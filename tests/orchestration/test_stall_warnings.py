@@ -35,10 +35,7 @@ def scheduler(tmp_path, monkeypatch):
     monkeypatch.setattr(stall_warnings, "read_free_resources", lambda: [Node(0.0)])
     cells = (Cell("intensity", 0), Cell("intensity", 1))
     plan = RunPlan(experiment(6), "smoke", (), (), "", RunFolder(tmp_path), cells)
-    scheduler = CellScheduler(plan, RecordingObserver(), lambda cell: 0.0)
-    for trial_id in ("a", "b"):
-        scheduler.suggest(trial_id)
-    return scheduler
+    return CellScheduler(plan, RecordingObserver(), lambda cell: 0.0)
 
 
 @pytest.fixture
@@ -46,6 +43,8 @@ def poll(scheduler, monkeypatch):
     """`poll(trials, until)` calls back every second; returns the messages so far."""
     warnings, clock = StallWarnings(scheduler, RESOURCES), SimpleNamespace(seconds=0)
     monkeypatch.setattr(stall_warnings.time, "monotonic", lambda: 1000.0 + clock.seconds)
+    for trial_id in ("a", "b"):  # by this clock, too, whenever the machine was started
+        scheduler.suggest(trial_id)
 
     def run(trials, until):
         for second in range(clock.seconds, until + 1):

@@ -1,6 +1,6 @@
-"""The baseline of `lus serve`: what one writes around the same models without Ray.
+"""The rival of `lus serve`: what one writes around the same models without Ray.
 
-    python -m lus_ray.bench.serve_baseline RUN PORT
+    python -m lus_ray.bench.serve_rival RUN PORT
 
 FastAPI and uvicorn in one process. The backbone takes up to eight clips at once from a queue; it
 has one thread, as have the experts and the rest of a response, so that they compete little for the
@@ -37,12 +37,12 @@ NUM_DECODERS = 2
 def main(run: str, port: str) -> None:
     """Serve until a signal ends it."""
     torch.set_num_threads(1)
-    handler = BaselineHandler(LocalPipeline(model_selection.select_models([Path(run)])))
+    handler = RivalHandler(LocalPipeline(model_selection.select_models([Path(run)])))
     uvicorn.run(build_app(handler), host="127.0.0.1", port=int(port), log_level="warning",
                 access_log=False)  # fmt: skip
 
 
-class BaselineHandler:
+class RivalHandler:
     def __init__(self, local: LocalPipeline) -> None:
         assert local.backbone is not None
         self.local = local
@@ -118,7 +118,7 @@ class QueueBatcher:
                 future.set_result(prediction)
 
 
-def build_app(handler: BaselineHandler) -> FastAPI:
+def build_app(handler: RivalHandler) -> FastAPI:
     @asynccontextmanager
     async def at_work(app: FastAPI) -> AsyncIterator[None]:
         working = asyncio.create_task(handler.backbone.work())

@@ -1,11 +1,11 @@
-"""The baseline of the service batches waiting clips, as a good engineer would write it."""
+"""The rival of the service batches waiting clips, as a good engineer would write it."""
 
 import asyncio
 
 import numpy as np
 import pytest
 
-from lus_ray.bench.serve_baseline import QueueBatcher
+from lus_ray.bench.serve_rival import QueueBatcher
 
 
 @pytest.mark.parametrize(

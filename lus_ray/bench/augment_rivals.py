@@ -1,4 +1,4 @@
-"""The steps of both augmentations one after another in plain torch: baselines of one pass.
+"""The steps of both augmentations one after another in plain torch: rivals of one pass.
 
 Letters: B clips, T frames, H rows, W columns; b clips that a step changes.
 Steps that a recipe leaves out are left out here, too, and gamma and noise of `Augment`.
