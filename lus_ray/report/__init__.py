@@ -8,8 +8,9 @@ from lus_ray.evaluation import external, report_json, results, schema
 from lus_ray.evaluation.external import EXTERNAL, ExternalResults
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.scored_arms import Arms
-from lus_ray.report import compose, external_page, rendering, table_files, terminal
+from lus_ray.report import compose, rendering, table_files, terminal
 from lus_ray.report.blocks import Document
+from lus_ray.report.external import page as external_page
 from lus_ray.runs import layout, manifest
 from lus_ray.storage.files import write_text
 

@@ -10,7 +10,6 @@ from lus_ray.report import (
     conclusions,
     detail_tables,
     domain_tables,
-    external_tests,
     formatting,
     metric_names,
     pictures,
@@ -30,6 +29,7 @@ from lus_ray.report.blocks import (
     Section,
     Table,
 )
+from lus_ray.report.external import section as external_section
 from lus_ray.runs import leakage
 from lus_ray.runs.cell import name_fold
 
@@ -50,7 +50,7 @@ MAX_ROWS = 15
 def compose(contents: ReportContents, arms: Arms, run: RunResults) -> Document:
     sections = (
         results_section(contents),
-        *external_tests.section(run.out, run.record),
+        *external_section.section(run.out, run.record),
         *domain_tables.section(contents),
         *_experts(contents),
         *_gaps(contents),

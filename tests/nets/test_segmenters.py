@@ -31,7 +31,7 @@ SEGMENTERS: dict[str, Callable[[], Segmenter]] = {
     "SifaSegmenter": partial(nets.SifaSegmenter, NUM_OUTPUTS, width=2),
     "UNet": partial(nets.UNet, NUM_OUTPUTS, num_channels=3, widths=(4, 8, 16), dropout=0.5),
     "UNetPlusPlus": partial(
-        nets.UNetPlusPlus, NUM_OUTPUTS, encoder="resnet18", width=12, dropout=0.1
+        nets.UNetPlusPlus, NUM_OUTPUTS, encoder="resnet18", width=4, dropout=0.1
     ),
 }
 

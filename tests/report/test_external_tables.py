@@ -7,15 +7,11 @@ import pytest
 from lus_ray.evaluation import external
 from lus_ray.experiment import Claim
 from lus_ray.figures import charts
-from lus_ray.report import (
-    external_tables,
-    external_tests,
-    rendering,
-    shift_tables,
-    subgroup_tables,
-    table_files,
-)
+from lus_ray.report import rendering, subgroup_tables, table_files
 from lus_ray.report.blocks import Details, Document, Forest, Paragraph, Pictures, Table
+from lus_ray.report.external import section as external_section
+from lus_ray.report.external.shifts import LEAKS
+from lus_ray.report.external.tables import sections as external_sections
 from lus_ray.runs.manifest import ArmRecord, RunRecord
 from tests.evaluation.external.external_run import NET, PRIOR, write_external
 
@@ -35,7 +31,7 @@ def _no_charts():
 
 @pytest.fixture(scope="module")
 def sections(measured):
-    return {own.title: own for own in external_tables.sections(measured)}
+    return {own.title: own for own in external_sections(measured)}
 
 
 def tables(blocks):
@@ -83,7 +79,7 @@ def test_coverage_below_its_nominal_level_is_marked(measured):
     arm = next(own for own in measured.sets if own.name == "net")
     low = replace(arm.external[0].coverage, value=0.7, interval=(0.6, 0.8))
     short = replace(arm, external=(replace(arm.external[0], coverage=low), *arm.external[1:]))
-    section = external_tables.sections(replace(measured, sets=(short,)))[2]
+    section = external_sections(replace(measured, sets=(short,)))[2]
     cells = row(tables(section.blocks)[0], "net")
     assert (cells["Coverage, external"].text, cells["Coverage, external"].tone) == (
         "70.0 [60.0, 80.0]", "worse",
@@ -121,7 +117,7 @@ def test_a_decision_curve_has_a_panel_per_question_and_a_key_with_acting_on_all(
 
 def test_a_label_without_external_clips_is_named(measured):
     empty = tuple(replace(own, num_external=0) for own in measured.shifts)
-    section = external_tables.sections(replace(measured, shifts=empty))[0]
+    section = external_sections(replace(measured, shifts=empty))[0]
     texts = [own.text for own in section.blocks]
     assert "No external clip is annotated with severity." in texts
 
@@ -140,7 +136,7 @@ def test_the_sections_are_written_in_every_format(sections, tmp_path):
 
 def test_a_label_without_a_score_on_both_sides_is_named(measured):
     shifts = tuple(replace(own, metrics={}) for own in measured.shifts)
-    (first, *_) = external_tables.sections(replace(measured, shifts=shifts))
+    (first, *_) = external_sections(replace(measured, shifts=shifts))
     assert first.blocks[0].text == "No arm has a score of severity on both sides."
 
 
@@ -149,14 +145,12 @@ def test_an_arm_that_leaks_is_marked_and_is_not_the_first_view(measured):
         replace(own, leak="patients overlap") if own.name == "net" else own
         for own in measured.shifts
     )
-    sections = {
-        own.title: own for own in external_tables.sections(replace(measured, shifts=shifts))
-    }
+    sections = {own.title: own for own in external_sections(replace(measured, shifts=shifts))}
     blocks = sections["Internal and external"].blocks
     table = tables(blocks)[0]
     remarks = {cells[0].text: cells[0].remarks for cells in table.rows}
     assert remarks == {"class prior": (), "net": ("patients overlap",)}
-    assert any(own == Paragraph(shift_tables.LEAKS) for own in blocks)
+    assert any(own == Paragraph(LEAKS) for own in blocks)
     first = next(b for b in sections["Subgroups"].blocks if isinstance(b, Forest))
     assert first.groups[0][0] == "AUC of class prior by sex"
 
@@ -168,5 +162,5 @@ def test_the_report_of_a_run_shows_main_arms_and_those_that_claims_compare(measu
     few = replace(measured, main={"severity": ("class prior",)})
     arms = (ArmRecord(name="class prior", label="severity"), ArmRecord(name="net", label=label))
     record = RunRecord(experiment="x", arms=arms, claims=(Claim("t", "auc", "net", "class prior"),))
-    (table,) = external_tests.tabulate_arms("other", few, record)
+    (table,) = external_section.tabulate_arms("other", few, record)
     assert {cells[0].text for cells in table.rows} == listed

@@ -13,10 +13,11 @@ from lus_ray.evaluation.external.schema import (
 )
 from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.metrics.conformal import LEVELS
-from lus_ray.report import external_figures, formatting, metric_names, shift_tables, subgroup_tables
+from lus_ray.report import formatting, metric_names, subgroup_tables
 from lus_ray.report.blocks import Block, Cell, Details, Paragraph, Section, Table, texts
 from lus_ray.report.conclusions import count
 from lus_ray.report.estimate_cells import estimate_cell, plain_cell
+from lus_ray.report.external import figures, shifts
 
 CALIBRATION = (
     "External clips. One temperature per model, fitted on the validation clips of the run, divides "
@@ -56,10 +57,7 @@ def sections(results: ExternalResults, labels: Sequence[str] | None = None) -> t
     shown = [label for label in labels or results.labels if label in results.main]
     every = (
         Section(
-            "Internal and external",
-            "external",
-            tuple(shift_tables.blocks(results, shown)),
-            is_brief=True,
+            "Internal and external", "external", tuple(shifts.blocks(results, shown)), is_brief=True
         ),
         Section("Calibration", "calibration", tuple(_calibration(results, shown))),
         Section("Prediction sets", "sets", tuple(_sets(results, shown))),
@@ -76,7 +74,7 @@ def _calibration(results: ExternalResults, labels: Sequence[str]) -> Iterable[Bl
         if not main:
             continue
         yield _calibration_table(f"calibration {label}", main, label)
-        if curves := external_figures.draw_reliability(main):
+        if curves := figures.draw_reliability(main):
             yield curves
         if len(arms) > len(main):
             rest = _calibration_table(f"calibration all {label}", arms, label)
@@ -180,7 +178,7 @@ def _decisions(results: ExternalResults, labels: Sequence[str]) -> Iterable[Bloc
     for label in labels:
         curves = [own for own in results.decisions if own.label == label]
         if curves:
-            yield external_figures.draw_decisions(label, curves)
+            yield figures.draw_decisions(label, curves)
             yield Details(
                 f"Net benefit at {len(TABLE_THRESHOLDS)} thresholds, {label_name(label)}",
                 (_benefit_table(results, label),),

@@ -11,14 +11,7 @@ from lus_ray.evaluation.scored_arms import Arms
 from lus_ray.experiment import TRIAL_SIZES
 from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.report import compose as run_page
-from lus_ray.report import (
-    conclusions,
-    detail_tables,
-    external_tables,
-    formatting,
-    metric_names,
-    result_tables,
-)
+from lus_ray.report import conclusions, detail_tables, formatting, metric_names, result_tables
 from lus_ray.report.blocks import (
     Block,
     Box,
@@ -30,6 +23,7 @@ from lus_ray.report.blocks import (
     Table,
     texts,
 )
+from lus_ray.report.external import tables
 
 MAX_REASONS = 3
 """Patients that the first lines name."""
@@ -44,7 +38,7 @@ def compose(contents: ReportContents, arms: Arms, external: ExternalResults | No
     assert about is not None
     title = f"External validation on {about.name}: {contents.title or contents.experiment}"
     labels = conclusions.order_labels(contents)
-    measured = external_tables.sections(external, labels) if external else ()
+    measured = tables.sections(external, labels) if external else ()
     results = run_page.results_section(contents)
     sections = (
         *measured[:1],

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from lus_ray.errors import StoreError
 from lus_ray.evaluation.external import EXTERNAL, ExternalResults
-from lus_ray.report import shift_tables
 from lus_ray.report.blocks import Block, Paragraph, Section
+from lus_ray.report.external import shifts
 from lus_ray.runs import layout, manifest
 from lus_ray.runs.manifest import EvaluationRecord, RunRecord
 
@@ -65,7 +65,5 @@ def tabulate_arms(name: str, results: ExternalResults, record: RunRecord) -> Ite
         arms = [arm for arm in results.shifts if arm.name in main and arm.num_external]
         if arms:
             metric = results.metrics[label]
-            table = shift_tables.shift_table(
-                f"external {name} {label}", arms, label, [metric], brief=4
-            )
+            table = shifts.shift_table(f"external {name} {label}", arms, label, [metric], brief=4)
             yield table
