@@ -18,34 +18,12 @@ from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_reports import with_reports
 from lus_ray.inference.served_model import ServedModel
-from serve.aggregators import Aggregators
-from serve.application import source_slot
-from serve.backbone import Backbone
-from serve.classifiers import Classifiers
-from serve.experts import Experts
 from serve.http import is_loopback
 from serve.ingress import Ingress
-from serve.scorer import Scorer
-from serve.segmenter import SegmenterDeployment
+from serve.slots import DEPLOYMENTS, SLOTS, deployment_arguments, kind_of
 
 Args = Mapping[str, Any]
 ModelsBySlot = Mapping[str, tuple[ServedModel, ...]]
-
-DEPLOYMENTS: dict[str, Any] = {
-    "backbone": Backbone,
-    "classifiers": Classifiers,
-    "scorer": Scorer,
-    "segmenter": SegmenterDeployment,
-    "experts": Experts,
-    "aggregators": Aggregators,
-}
-SLOTS = {
-    "backbone": "backbone",
-    "classifier": "classifiers",
-    "frames": "scorer",
-    "segmenter": "segmenter",
-    "aggregator": "aggregators",
-}
 
 
 def ingress(args: Args) -> Application:
@@ -62,8 +40,12 @@ def models(args: Args) -> Application:
     return build_slot(args["slot"], find_models(folders))
 
 
-def build_ingress(args: Args, options: Args | None = None) -> Application:
+def build_ingress(
+    args: Args, *, folder: Path | None = None, options: Args | None = None
+) -> Application:
     """The HTTP server at `host` and `port`; the default `token` is LUS_TOKEN.
+
+    `folder` holds the plan of this machine; without one, every application is a Serve application.
 
     Raises:
         InputError: the host is reachable by others, and there is no token.
@@ -73,7 +55,8 @@ def build_ingress(args: Args, options: Args | None = None) -> Application:
     require_token(host, token)
     limits = _replace_limits(args.get("limits", {}))
     deployment: Any = Ingress  # the decorator's result
-    return deployment.options(**(options or {})).bind(limits, host, port, token, args.get("data"))
+    arguments = (limits, host, port, token, args.get("data"), folder)
+    return deployment.options(**(options or {})).bind(*arguments)
 
 
 def build_slot(
@@ -86,13 +69,9 @@ def build_slot(
     """
     if slot not in served:
         raise ServeError(f"no run has a model for {slot}; train it, or remove its application")
-    deployment = DEPLOYMENTS[slot.partition("-")[0]].options(**(options or {}))
-    models = with_reports(served[slot])
-    if slot == "classifiers":
-        return deployment.bind(list(models), copies)
-    if source_slot(slot) is None:
-        return deployment.bind(models[0], copies)
-    return deployment.bind(list(models), source_fingerprint(slot, served), copies)
+    deployment = DEPLOYMENTS[kind_of(slot)].options(**(options or {}))
+    models, reads = with_reports(served[slot]), source_fingerprint(slot, served)
+    return deployment.bind(*deployment_arguments(slot, models, reads, copies))
 
 
 def find_models(

@@ -1,4 +1,4 @@
-"""A Serve application that holds models, and how it is called.
+"""An application that holds models, and how it is called: in this process or over Serve.
 
 An application is named after its slot (`backbone`, `experts-severity`, ...), with a tag after a
 dot where two generations of a slot may run side by side.
@@ -7,10 +7,11 @@ dot where two generations of a slot may run side by side.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 
+from lus_ray.inference.schema import Layout
 from lus_ray.inference.served_model import ServedModel
 from serve.batching import Batcher
 
@@ -24,6 +25,45 @@ MASK_SLOT = "segmenter"
 """Its results may exceed that limit."""
 
 
+class Stage(Protocol):
+    """Calls a method of the deployment that holds the models of an application."""
+
+    is_local: bool
+    """Whether the deployment is an object of this process, which takes arguments as they are."""
+
+    async def __call__(self, method: str, *args: Any) -> Any: ...
+
+
+class LocalStage:
+    """A deployment's object in this process: no message, no copy."""
+
+    is_local = True
+
+    def __init__(self, deployment: Any) -> None:
+        self.deployment = deployment
+
+    async def __call__(self, method: str, *args: Any) -> Any:
+        return await getattr(self.deployment, method)(*args)
+
+
+class RemoteStage:
+    """A Serve application by its handle; small arguments travel in the message, which is faster."""
+
+    is_local = False
+
+    def __init__(self, slot: str, handle: Any) -> None:
+        self.slot, self.handle = slot, handle
+        self.methods: dict[tuple[str, bool], Any] = {}
+
+    async def __call__(self, method: str, *args: Any) -> Any:
+        is_small = self.slot != MASK_SLOT and sum(map(_num_bytes, args)) <= BY_VALUE_BYTES
+        if (method, is_small) not in self.methods:  # building one is slow
+            self.methods[method, is_small] = self.handle.options(
+                method_name=method, _by_reference=not is_small
+            )
+        return await self.methods[method, is_small].remote(*args)
+
+
 @dataclass(frozen=True)
 class ModelApplication:
     """A running application; `reads` and `parity` are those of its `DeploymentInfo`."""
@@ -31,7 +71,7 @@ class ModelApplication:
     name: str
     models: tuple[ServedModel, ...]
     reads: str | None
-    handle: Any = field(compare=False)
+    stage: Stage = field(compare=False)
     parity: dict[str, float] = field(default_factory=dict, compare=False)
     on_gpu: bool = field(default=False, compare=False)
 
@@ -42,6 +82,10 @@ class ModelApplication:
     @property
     def source(self) -> str | None:
         return source_slot(self.slot)
+
+    @property
+    def layout(self) -> Layout:
+        return "colocated" if self.stage.is_local else "composed"
 
     @property
     def fingerprint(self) -> str:
@@ -58,18 +102,7 @@ class ModelApplication:
         return Batcher(call, limit=MAX_CLIPS_PER_CALL)
 
     async def call(self, *args: Any, method: str = "predict") -> Any:
-        """The application's predictions; small arguments travel in the message, which is faster."""
-        is_small = self.slot != MASK_SLOT and sum(map(_num_bytes, args)) <= BY_VALUE_BYTES
-        if (method, is_small) not in self._methods:  # building one is slow
-            self._methods[method, is_small] = self.handle.options(
-                method_name=method, _by_reference=not is_small
-            )
-        return await self._methods[method, is_small].remote(*args)
-
-    @cached_property
-    def _methods(self) -> dict[tuple[str, bool], Any]:
-        """By name, and whether the arguments travel in the message."""
-        return {}
+        return await self.stage(method, *args)
 
 
 Route = dict[str, ModelApplication]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import numpy as np
 from fastapi import Request
@@ -18,6 +19,7 @@ from lus_ray.inference.summaries import write_banner
 from lus_ray.storage.paths import parse
 from serve import http
 from serve.application import ModelApplication, Route
+from serve.directory import PlanDirectory, ServeDirectory
 from serve.errors import RequestError
 from serve.handler import ClipHandler, models_of, parity_of
 from serve.http_server import HttpServer
@@ -34,16 +36,19 @@ CATCH_UP_SECONDS = 15.0
 class Ingress:
     """HTTP at `host` and `port` in front of the running applications.
 
-    `data` is a store for the parity check, where the runs' own clips are elsewhere.
+    `data` is a store for the parity check, where the runs' own clips are elsewhere. `folder` holds
+    a plan (serve/plan.py), whose colocated applications run in this process.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, limits: ServiceLimits, host: str, port: int, token: str | None, data: str | None
-    ) -> None:
+        self, limits: ServiceLimits, host: str, port: int, token: str | None, data: str | None,
+        folder: Path | None = None,
+    ) -> None:  # fmt: skip
         self.limits = limits
         self.data = parse(data) if data else None
         self.counters = IngressMetrics(serve.get_replica_context().replica_id.unique_id)
-        self.router = Router(self._measure_parity)
+        directory = ServeDirectory() if folder is None else PlanDirectory(folder)
+        self.router = Router(self._measure_parity, directory)
         self.handler = ClipHandler(limits, DecoderPool(limits), self.router, self.counters)
         app = http.build_http_app(
             clips=self.handler.handle, models=self.models, ready=self.ready, metrics=self.metrics,
@@ -62,8 +67,9 @@ class Ingress:
     async def models(self, request: Request) -> Response:
         served = ServedModels(
             models=self._describe_models(),
+            layout={slot: application.layout for slot, application in self.router.route.items()},
             banner=write_banner(models_of(self.router.route)),
-            refused=sorted(set(self.router.rejected.values())),
+            refused=sorted(set(self.router.status.rejected.values())),
             limits=self.limits.to_dict(),
             formats=list(EXTENSIONS),
         )
@@ -85,9 +91,6 @@ class Ingress:
         }
         text = self.counters.render(parities)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    async def invalidate(self) -> None:
-        self.router.invalidate()
 
     async def status(self) -> RoutingStatus:
         return self.router.status

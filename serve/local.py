@@ -22,7 +22,8 @@ from lus_ray.orchestration.cluster import connection
 from serve import app as builders
 from serve import http_server
 from serve.cleanup import clean_up_if_killed
-from serve.rollout import Rollout
+from serve.plan import LayoutOption
+from serve.rollout import INGRESS, Rollout
 
 CONFIG = Path(__file__).with_name("config.yaml")
 POLL_SECONDS = 3.0
@@ -39,17 +40,20 @@ computation has its own threads, and Ray's control loop and metrics run less oft
 
 def run(
     folder: Path, *, host: str, port: int, token: str | None, notify: Callable[[str], None],
-    on_ready: Callable[[], None],
+    on_ready: Callable[[], None], layout: LayoutOption = "auto", replicas: int | None = None,
 ) -> None:  # fmt: skip
     """Serve the models of a run folder and its neighbours until the process is interrupted.
 
-    `on_ready` is called when the service answers.
+    `on_ready` is called when the service answers. `layout` is explained in serve/plan.py;
+    `replicas` ingresses answer, by default as many as in the configuration.
 
     Raises:
         ServeError: there is no model, or none passes its parity check.
         InputError: the host is reachable by others, and there is no token.
     """
-    with serving(folder, host=host, port=port, token=token, notify=notify) as rollout:
+    with serving(
+        folder, host=host, port=port, token=token, notify=notify, layout=layout, replicas=replicas
+    ) as rollout:
         on_ready()
         with contextlib.suppress(KeyboardInterrupt):
             while True:
@@ -62,6 +66,7 @@ def run(
 def serving(
     folder: Path, *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None,
     notify: Callable[[str], None] = print, limits: dict[str, Any] | None = None,
+    layout: LayoutOption = "auto", replicas: int | None = None,
 ) -> Iterator[Rollout]:  # fmt: skip
     """The service for the length of a block; all its processes end with the block."""
     builders.require_token(host, token)
@@ -81,7 +86,9 @@ def serving(
     ):
         names = dict.fromkeys(model.run for models in found.values() for model in models)
         notify(f"loading {sum(map(len, found.values()))} models of {', '.join(names)} ...")
-        rollout = Rollout(folder, Path(copies), config, notify)
+        rollout = Rollout(folder, Path(copies), config, notify, layout)
+        if replicas is not None:
+            rollout.settings[INGRESS]["num_replicas"] = replicas
         if threading.current_thread() is threading.main_thread():
             # Like Ctrl-C: Ray's own handler leaves two of its agents behind for a minute.
             signal.signal(signal.SIGTERM, signal.default_int_handler)

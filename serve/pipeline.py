@@ -22,11 +22,27 @@ from lus_ray.inference.model_selection import LABELS
 from lus_ray.inference.response import StageOutputs, Stopwatch
 from lus_ray.inference.schema import ExpertGroup
 from lus_ray.inference.summaries import merge_groups
-from serve.application import Route
+from serve.application import ModelApplication, Route
 from serve.errors import RequestError
 
 SMALL_BYTES = 2**18
 """Frames up to this size travel in each message; larger ones go to the object store once."""
+
+
+class SharedFrames:
+    """The frames of a clip, as each application of a route takes them."""
+
+    def __init__(self, frames: UInt8[np.ndarray, "N H W"]) -> None:
+        self.frames = frames
+        self.stored: asyncio.Task[ray.ObjectRef] | None = None
+
+    async def argument_for(self, application: ModelApplication) -> np.ndarray | ray.ObjectRef:
+        """The frames, or a reference where they are large and another process reads them."""
+        if application.stage.is_local or self.frames.nbytes <= SMALL_BYTES:
+            return self.frames
+        if self.stored is None:
+            self.stored = asyncio.create_task(asyncio.to_thread(ray.put, self.frames))
+        return await self.stored
 
 
 class Pipeline:
@@ -46,8 +62,7 @@ class Pipeline:
         Raises:
             RequestError: the queue of a stage is full (429), or none of its replicas lives (503).
         """
-        is_small = frames.nbytes <= SMALL_BYTES
-        shared = frames if is_small else await asyncio.to_thread(ray.put, frames)
+        shared = SharedFrames(frames)
         await asyncio.gather(
             self._predict_labels(shared, attention),
             self._predict_networks(shared),
@@ -57,7 +72,7 @@ class Pipeline:
         self.outputs.experts = merge_groups(self.outputs.experts, self.networks)
         return self.outputs
 
-    async def _predict_labels(self, frames: np.ndarray | ray.ObjectRef, attention: bool) -> None:
+    async def _predict_labels(self, frames: SharedFrames, attention: bool) -> None:
         if "backbone" not in self.route:
             return
         with self.watch.time("backbone"):
@@ -77,12 +92,12 @@ class Pipeline:
                     "backbone", frames, biomarkers, severity, method="attend"
                 )
 
-    async def _predict_networks(self, frames: np.ndarray | ray.ObjectRef) -> None:
+    async def _predict_networks(self, frames: SharedFrames) -> None:
         if "classifiers" in self.route:
             with self.watch.time("classifiers"):
                 self.networks = await self._call_batched("classifiers", frames)
 
-    async def _predict_scores(self, frames: np.ndarray | ray.ObjectRef) -> None:
+    async def _predict_scores(self, frames: SharedFrames) -> None:
         if "scorer" not in self.route:
             return
         with self.watch.time("frames"):
@@ -92,18 +107,24 @@ class Pipeline:
                 probability = scores.probability
                 self.outputs.clip_scores = await self._call_batched("aggregators", probability)
 
-    async def _predict_masks(self, frames: np.ndarray | ray.ObjectRef, uncertainty: bool) -> None:
+    async def _predict_masks(self, frames: SharedFrames, uncertainty: bool) -> None:
         if "segmenter" in self.route:
             with self.watch.time("masks"):
                 self.outputs.masks = await self._call("segmenter", frames, uncertainty)
 
     async def _call_batched(self, slot: str, clip: Any) -> Any:
         """Call a stage for which many clips cost little more than one."""
-        return await self._retry(lambda: self.route[slot].batch(clip))
+        application = self.route[slot]
+        if isinstance(clip, SharedFrames):
+            clip = await clip.argument_for(application)
+        return await self._retry(lambda: application.batch(clip))
 
-    async def _call(self, slot: str, *clip: Any, method: str = "predict") -> Any:
+    async def _call(self, slot: str, clip: Any, *others: Any, method: str = "predict") -> Any:
         """Call a stage whose cost grows with every clip; its replicas share the clips."""
-        return await self._retry(lambda: self.route[slot].call(*clip, method=method))
+        application = self.route[slot]
+        if isinstance(clip, SharedFrames):
+            clip = await clip.argument_for(application)
+        return await self._retry(lambda: application.call(clip, *others, method=method))
 
     async def _retry(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Call again where a replica dies under the request; stages keep no state."""

@@ -1,7 +1,8 @@
 """Rolls out models on this machine: which applications start, replace others, and end.
 
-An application is named after its slot and its models. A candidate runs beside the application that
-it replaces until every ingress routes to it. A candidate that waits for its readers or starts
+An application is named after its slot and its models. It runs in every ingress (colocated) or as a
+Serve application (composed), as the plan says. A candidate runs beside the application that it
+replaces until every ingress routes to it. A candidate that waits for its readers or starts
 slowly is checked again; a rejected one is not tried again.
 """
 
@@ -20,10 +21,12 @@ from ray.serve.exceptions import RayServeException
 
 from lus_ray.errors import LusError, ServeError
 from lus_ray.inference import model_selection
+from lus_ray.inference.model_reports import with_reports
 from lus_ray.inference.model_selection import Snapshot, hash_checkpoint
 from lus_ray.inference.served_model import ServedModel
 from serve import app as builders
 from serve.app import ModelsBySlot
+from serve.plan import LayoutOption, PlannedApplication, choose_colocated, write_plan
 from serve.routing import RoutingStatus
 
 READY_SECONDS, POLL_SECONDS, REPLY_SECONDS = 180.0, 0.5, 30.0
@@ -38,6 +41,7 @@ class DeployedApplication:
     slot: str
     models: tuple[ServedModel, ...]
     reads: str | None
+    is_colocated: bool
 
 
 class Rollout:
@@ -49,9 +53,10 @@ class Rollout:
     """
 
     def __init__(
-        self, folder: Path, copies: Path, config: dict[str, Any], notify: Callable[[str], None]
-    ) -> None:
-        self.folder, self.copies, self.notify = folder, copies, notify
+        self, folder: Path, copies: Path, config: dict[str, Any], notify: Callable[[str], None],
+        layout: LayoutOption = "auto",
+    ) -> None:  # fmt: skip
+        self.folder, self.copies, self.notify, self.layout = folder, copies, notify, layout
         self.settings = {app["name"]: app["deployments"][0] for app in config["applications"]}
         self.logging = config["logging_config"]
         self.deployed: dict[str, DeployedApplication] = {}
@@ -65,7 +70,8 @@ class Rollout:
         Raises:
             ServeError: no model passes its parity check.
         """
-        ingress = builders.build_ingress(args, self._options("ingress"))
+        options = self._options("ingress")
+        ingress = builders.build_ingress(args, folder=self.copies, options=options)
         self._deploy_new(RunTarget(ingress, INGRESS, "/", self.logging))
         if self.deployed:
             self.ingress = serve.get_app_handle(INGRESS)
@@ -105,25 +111,30 @@ class Rollout:
         try:
             served = self._find_models()
             wanted = {_application_name(slot, served): slot for slot in served}
-            new = {}
+            colocated, new = self._choose_colocated(served), {}
             for name, slot in wanted.items():
                 reads = builders.source_fingerprint(slot, served)
                 is_known = name in self.deployed or name in self.rejected
                 if not is_known and reads not in self.rejected_models:
-                    new[name] = DeployedApplication(slot, served[slot], reads)
+                    models, is_colocated = with_reports(served[slot]), slot in colocated
+                    new[name] = DeployedApplication(slot, models, reads, is_colocated)
+            for application in new.values():
+                for model in application.models:
+                    copy_checkpoint(model, self.copies)
             targets = [
                 RunTarget(self._build(application, served), name, None, self.logging)
                 for name, application in new.items()
+                if not application.is_colocated
             ]
         except (LusError, OSError) as error:  # a run is being written at this moment
             self._notify_once(f"not deployed yet: {error}")
             return
         self.snapshot, self.wanted = snapshot, set(wanted)
-        if targets:
+        if new:
             self.deployed |= new
-            serve.run_many([*others, *targets], wait_for_applications_running=False)
-            if not others:
-                self._call_ingress("invalidate")
+            self._write_plan()
+            if others or targets:
+                serve.run_many([*others, *targets], wait_for_applications_running=False)
 
     def _find_models(self) -> ModelsBySlot:
         skipped: dict[str, str] = {}
@@ -137,9 +148,22 @@ class Rollout:
             self._notify_once(f"skipped: {why}")
         return served
 
+    def _choose_colocated(self, served: ModelsBySlot) -> set[str]:
+        with_gpu = [
+            slot for slot in served if self._options(slot)["ray_actor_options"].get("num_gpus")
+        ]
+        return choose_colocated(served, self.layout, apart=with_gpu)
+
+    def _write_plan(self) -> None:
+        write_plan(
+            self.copies,
+            (
+                PlannedApplication(name, known.reads, known.models if known.is_colocated else None)
+                for name, known in self.deployed.items()
+            ),
+        )
+
     def _build(self, application: DeployedApplication, served: ModelsBySlot) -> Any:
-        for model in application.models:
-            copy_checkpoint(model, self.copies)
         options = self._options(application.slot)
         return builders.build_slot(application.slot, served, copies=self.copies, options=options)
 
@@ -188,11 +212,12 @@ class Rollout:
         self._end(set(ended))
 
     def _end(self, names: set[str]) -> None:
-        for name in names:
-            serve.delete(name)
-            del self.deployed[name]
-        if names:
-            self._call_ingress("invalidate")
+        ended = {name: self.deployed.pop(name) for name in names}
+        if ended:
+            self._write_plan()
+            for name, application in ended.items():
+                if not application.is_colocated:
+                    serve.delete(name)
             models = [m for application in self.deployed.values() for m in application.models]
             remove_copies_except(models, self.copies)
 

@@ -5,24 +5,20 @@ and replaces it only after passing.
 """
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
-from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from lus_ray.errors import LusError
-from serve.application import FRAME_SLOTS, ModelApplication, Route, slot_of, source_slot
+from serve.application import ModelApplication, Route, Stage, slot_of
+from serve.directory import Directory
 from serve.errors import RequestError
 
 REPLY_SECONDS = 5.0
-LIST_SECONDS = 15.0
-"""How long the list of running applications is reused: asking Serve costs 0.1 s of CPU time."""
 NO_REPLY = (RequestError, RayActorError, RayServeException, TimeoutError)
 """A replayed clip got no response, which may be due to other load."""
 NUM_TRIES = 5
@@ -44,7 +40,7 @@ class RoutingStatus:
 
 
 class Router:
-    """Keeps `route`, the applications that serve now, up to date.
+    """Keeps `route`, the applications that serve now, up to date with those of the directory.
 
     `check` replays stored clips through a route and returns the parity of the candidate's models;
     it raises where a model is rejected. `is_ready` means that every running slot has an accepted
@@ -52,8 +48,8 @@ class Router:
     was so once, or that no application ran.
     """
 
-    def __init__(self, check: ParityCheck) -> None:
-        self.check = check
+    def __init__(self, check: ParityCheck, directory: Directory) -> None:
+        self.check, self.directory = check, directory
         self.num_uses: Counter[str] = Counter()
         self.num_tries: Counter[ModelApplication] = Counter()
         self.accepted: list[ModelApplication] = []
@@ -61,8 +57,8 @@ class Router:
         self.route: Route = {}
         self.is_ready, self.has_caught_up = False, asyncio.Event()
         self.running: list[str] = []
-        self.handles: dict[str, Any] = {}
-        self.list_expires = 0.0
+        self.stages: dict[str, Stage] = {}
+        self.broken: dict[str, str] = {}
 
     async def refresh_forever(self, seconds: float) -> None:
         while True:
@@ -72,7 +68,7 @@ class Router:
                     self.has_caught_up.set()
             except Exception:
                 self.is_ready = False
-                self.invalidate()  # so that the next refresh lists the applications again
+                self.directory.invalidate()
             await asyncio.sleep(seconds)
 
     @contextmanager
@@ -91,24 +87,18 @@ class Router:
             routed=frozenset(application.name for application in self.route.values()),
             accepted=frozenset(application.name for application in self.accepted),
             used=frozenset(name for name, number in self.num_uses.items() if number > 0),
-            rejected={application.name: why for application, why in self.rejected.items()},
+            rejected=self.broken | {a.name: why for a, why in self.rejected.items()},
             is_ready=self.is_ready,
         )
 
     async def refresh(self) -> None:
-        if time.monotonic() > self.list_expires:
-            self.list_expires = time.monotonic() + LIST_SECONDS
-            states = (await asyncio.to_thread(serve.status)).applications
-            alive = [name for name, state in states.items() if _is_alive(name, state.status)]
-            self.running = sorted(alive, key=lambda name: states[name].last_deployed_time_s)
-            self.handles = {name: h for name, h in self.handles.items() if name in self.running}
+        self.running = await self.directory.list_names()
+        self.stages = {name: s for name, s in self.stages.items() if name in self.running}
+        self.broken = {name: why for name, why in self.broken.items() if name in self.running}
         replies = await asyncio.gather(*map(self._query, self.running))
         await self.update([reply for reply in replies if reply is not None], self.running)
         if not self.is_ready:
-            self.invalidate()
-
-    def invalidate(self) -> None:
-        self.list_expires = 0.0
+            self.directory.invalidate()
 
     async def update(self, present: Sequence[ModelApplication], running: Sequence[str]) -> None:
         """Check candidates, drop what ended, and choose the route.
@@ -132,19 +122,25 @@ class Router:
             if reader.reads in rejected and reader not in self.accepted:
                 self.rejected.setdefault(reader, f"{reader.slot}: the model it reads is rejected")
         decided = {application.slot for application in (*self.accepted, *self.rejected)}
+        decided.update(map(slot_of, self.broken))
         routed = {application.name for application in self.route.values()}
         is_decided = decided.issuperset(map(slot_of, running))
         self.is_ready = bool(routed) and routed <= responding and is_decided
 
     async def _query(self, name: str) -> ModelApplication | None:
+        if name in self.broken:
+            return None
         try:
-            if name not in self.handles:
-                self.handles[name] = await asyncio.to_thread(serve.get_app_handle, name)
-            handle = self.handles[name]
-            info = await asyncio.wait_for(handle.get_info.remote(), REPLY_SECONDS)
+            if name not in self.stages:
+                self.stages[name] = await self.directory.open(name)
+            stage = self.stages[name]
+            info = await asyncio.wait_for(stage("get_info"), REPLY_SECONDS)
+        except LusError as error:  # it will never load
+            self.broken[name] = " ".join(str(error).split())
+            return None
         except Exception:  # it is starting or ending, or its replica died
             return None
-        return ModelApplication(name, info.models, info.reads, handle, info.parity, info.on_gpu)
+        return ModelApplication(name, info.models, info.reads, stage, info.parity, info.on_gpu)
 
     async def _admit(self, candidate: ModelApplication) -> None:
         """Accept a candidate, or reject it with a reason; it may also stay undecided."""
@@ -160,7 +156,7 @@ class Router:
                 route[candidate.source] = sources[-1]
             try:
                 parity = await self.check(candidate, route)
-                await candidate.handle.set_parity.remote(parity)
+                await candidate.stage("set_parity", parity)
             except Exception as error:  # one faulty candidate must not stop the others
                 if not self._may_retry(candidate, error):
                     self.rejected[candidate] = _reason(candidate, error)
@@ -209,9 +205,3 @@ def _reason(candidate: ModelApplication, error: Exception) -> str:
         f"{candidate.slot}: fails on a stored clip ({type(cause).__name__}) and is not served; "
         "run its cells again"
     )
-
-
-def _is_alive(name: str, status: str) -> bool:
-    slot = slot_of(name)
-    is_model = slot in FRAME_SLOTS or source_slot(slot) is not None
-    return is_model and status not in {"DELETING", "DEPLOY_FAILED", "NOT_STARTED"}

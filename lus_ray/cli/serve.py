@@ -59,7 +59,21 @@ def watch(
 @click.option(
     "--token", envvar="LUS_TOKEN", help="Token required of every client (or set LUS_TOKEN)."
 )
-def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
+@click.option(
+    "--layout", type=click.Choice(["auto", "colocated", "composed"]), default="auto",
+    show_default=True, help="Models within the processes that answer, or in processes of their "
+    "own; auto takes within what fits.",
+)  # fmt: skip
+@click.option(
+    "--replicas",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Processes that answer; while one restarts, the others do.",
+)
+def serve(
+    folder: Path | str, host: str, port: int, token: str | None, layout: str, replicas: int
+) -> None:
     """Serve the models of the run FOLDER and of the runs beside it, until Ctrl-C.
 
     The printed address has a page; programs send clips to POST /v1/clips. A model is served only
@@ -77,7 +91,10 @@ def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
         manifest.read(run)  # refuse a damaged record before Ray is imported
         # By name: the service imports the package, never the reverse.
         local = importlib.import_module("serve.local")
-        local.run(run, host=host, port=port, token=token, notify=log.notify, on_ready=log.stop)
+        local.run(
+            run, host=host, port=port, token=token, notify=log.notify, on_ready=log.stop,
+            layout=layout, replicas=replicas,
+        )  # fmt: skip
 
 
 def _open_reader(location: Path | str) -> Any:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 Row = list[float]
+Layout = Literal["colocated", "composed"]
+"""Where the models of an application run: in the process that answers, or in one of their own."""
 
 
 @dataclass(frozen=True)
@@ -256,10 +258,12 @@ class ClipResponse:
 class ServedModels:
     """The models that are served, the reasons why others are rejected, and the limits.
 
+    `layout` says by application (`backbone`, `experts-severity`, ...) where its models run.
     `formats` are the endings of files that the service reads.
     """
 
     models: list[ModelInfo]
+    layout: dict[str, Layout]
     banner: str | None
     refused: list[str]
     limits: dict[str, float]

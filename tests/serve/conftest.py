@@ -10,6 +10,7 @@ import pytest
 from lus_ray.clip import frames_of
 from lus_ray.data.store import read
 from lus_ray.inference.model_selection import select_models
+from tests.inference.conftest import models as models
 from tests.inference.conftest import runs as runs
 from tests.serve.service import Service, serving, to_video
 
@@ -76,8 +77,8 @@ def lone_run(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def lone(lone_run: Path) -> Iterator[Service]:
-    """A service of a backbone alone, for load."""
-    with serving(lone_run) as running:
+    """A service of a backbone alone, within each replica, for load."""
+    with serving(lone_run, "--layout", "colocated") as running:
         yield running
 
 

@@ -36,12 +36,15 @@ PERMANENT = re.compile(
 
 
 COMMAND = """
-import serve.local, serve.rollout
+import serve.local, serve.plan, serve.rollout
 from lus_ray.cli import main
 serve.local.POLL_SECONDS = serve.rollout.POLL_SECONDS = 0.3
+serve.plan.COLOCATED_BYTES = 65_000
 main()
 """
-"""`lus` that looks for new checkpoints more often."""
+"""`lus` that looks for new checkpoints more often, and deploys all but the smallest ones alone."""
+COLOCATED = {"aggregators", "experts-severity", "experts-sf_ratio", "segmenter"}
+"""Slots of the fixtures' runs that fit; the others are composed."""
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1"}
 
 
@@ -114,11 +117,11 @@ def is_replica(process: psutil.Process) -> bool:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, **variables: str) -> Iterator[Service]:
+def serving(folder: Path, *options: str, **variables: str) -> Iterator[Service]:
     """`lus serve FOLDER` with these variables for the length of a block, ended like by Ctrl-C."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "serve", str(folder), "--port", str(port)],
+        [sys.executable, "-c", COMMAND, "serve", str(folder), "--port", str(port), *options],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
         env=os.environ | ENVIRONMENT | variables, start_new_session=True,
     )  # fmt: skip

@@ -23,7 +23,7 @@ from tests.data.decoding import dicom_files
 from tests.inference.conftest import RUNS
 from tests.serve.bad_clients import CLOSED, connect, head, read_reply, send_endless
 from tests.serve.conftest import PROXY_VARIABLES
-from tests.serve.service import is_replica, request
+from tests.serve.service import COLOCATED, is_replica, request
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 LIMITS = ServiceLimits()
@@ -138,11 +138,16 @@ def test_dicom_with_burned_in_text_is_rejected_unless_allowed(url, tmp_path):
     assert request(f"{url}/v1/clips?allow_text=1", with_text).json["clip"]["notes"]
 
 
-def test_it_lists_the_served_models_with_their_parity_and_the_limits(url, local):
+def test_it_lists_the_served_models_with_parity_layout_and_limits(url, local):
     reply = request(f"{url}/v1/models")
     SERVED_MODELS.validate_json(reply.body)
     assert {model["id"] for model in reply.json["models"]} >= {model.id for model in local.models}
     assert all(model["parity"] <= 1e-5 for model in reply.json["models"])
+    layout = reply.json["layout"]
+    assert {slot for slot, where in layout.items() if where == "colocated"} == set(
+        layout
+    ) & COLOCATED
+    assert {slot for slot, where in layout.items() if where == "composed"} >= {"backbone", "scorer"}
     assert reply.json["limits"]["body_bytes"] == 64 * 2**20
     assert {".mp4", ".dcm", ".png"} < set(reply.json["formats"])
 

@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from lus_ray.inference.served_model import ServedModel
-from serve.application import BY_VALUE_BYTES, ModelApplication
+from serve.application import BY_VALUE_BYTES, ModelApplication, RemoteStage, slot_of
 
 LARGE = np.zeros(BY_VALUE_BYTES + 1, np.uint8)
 SMALL = LARGE[: BY_VALUE_BYTES // 2]
@@ -46,13 +46,15 @@ class FakeHandle:
 )
 def test_small_arguments_travel_in_the_message(name, args, by_reference):
     handle = FakeHandle()
-    asyncio.run(ModelApplication(name, (MODEL,), None, handle).call(*args))
+    asyncio.run(RemoteStage(slot_of(name), handle)("predict", *args))
     assert handle.calls == [by_reference]
 
 
 def test_waiting_clips_share_a_call():
     async def predict() -> list[Any]:
-        application = ModelApplication("backbone", (MODEL,), None, FakeHandle())
+        application = ModelApplication(
+            "backbone", (MODEL,), None, RemoteStage("backbone", FakeHandle())
+        )
         return await asyncio.gather(*(application.batch(SMALL[:8]) for _ in range(5)))
 
     assert asyncio.run(predict()) == [1, 4, 4, 4, 4]

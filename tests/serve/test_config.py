@@ -8,8 +8,9 @@ import yaml
 
 from lus_ray.errors import InputError
 from lus_ray.inference.model_selection import LABELS
-from serve.app import DEPLOYMENTS, SLOTS, require_token
+from serve.app import require_token
 from serve.local import CONFIG
+from serve.slots import DEPLOYMENTS, SLOTS, kind_of
 
 APPLICATIONS = yaml.safe_load(CONFIG.read_text())["applications"]
 
@@ -22,7 +23,7 @@ def test_a_builder_takes_the_arguments_and_the_deployment_exists(application):
     if application["name"] != "ingress":
         slot = application["args"]["slot"]
         assert slot == application["name"]
-        deployment = DEPLOYMENTS[slot.partition("-")[0]]
+        deployment = DEPLOYMENTS[kind_of(slot)]
         assert deployment.name == application["deployments"][0]["name"]
 
 

@@ -15,7 +15,7 @@ from ray.serve.exceptions import BackPressureError
 
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.served_model import ServedModel
-from serve.application import ModelApplication
+from serve.application import ModelApplication, RemoteStage
 from serve.handler import ClipHandler
 from serve.metrics import IngressMetrics
 from serve.routing import Router
@@ -41,7 +41,7 @@ def run(decoders):
     def run(stage: Any, use: Any = lambda handler: send(handler), **limits: float) -> Any:
         async def use_handler() -> Any:
             handler = ClipHandler(
-                replace(LIMITS, **limits), decoders, Router(None), IngressMetrics("here")
+                replace(LIMITS, **limits), decoders, Router(None, None), IngressMetrics("here")
             )
             handler.router.route = route(stage)
             return await use(handler)
@@ -55,7 +55,9 @@ def route(stage: Any) -> dict[str, ModelApplication]:
     model = ServedModel("r/b", "r", "b", 0, "backbone", "", Path(), "f")
     method = SimpleNamespace(remote=stage)
     handle = SimpleNamespace(options=lambda **options: method)
-    return {"backbone": ModelApplication("backbone", (model,), None, handle)}
+    return {
+        "backbone": ModelApplication("backbone", (model,), None, RemoteStage("backbone", handle))
+    }
 
 
 async def send(handler: ClipHandler, query: bytes = b"") -> tuple[int, dict[str, Any], str | None]:

@@ -14,9 +14,7 @@ RECOVERY_SECONDS = 15.0
 
 
 @pytest.mark.parametrize(
-    "slots",
-    [("ingress", "aggregators"), ("backbone", "segmenter"), ("experts-severity", "scorer")],
-    ids=" ".join,
+    "slots", [("ingress",), ("backbone", "scorer"), ("classifiers",)], ids=" ".join
 )
 def test_no_request_is_lost_when_replicas_are_killed_under_load(service, video_file, slots):
     before = {slot: set(service.replicas(slot)) for slot in slots}

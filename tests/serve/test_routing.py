@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -12,10 +11,11 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from lus_ray.errors import ServeError
 from lus_ray.inference.served_model import ServedModel
 from serve.application import ModelApplication
+from serve.directory import ServeDirectory
 from serve.errors import RequestError
 from serve.routing import NUM_TRIES, Router, RoutingStatus
 
-HANDLE = SimpleNamespace(set_parity=SimpleNamespace(remote=AsyncMock()))
+STAGE = AsyncMock()
 KINDS = {
     "backbone": "backbone",
     "classifiers": "classifier",
@@ -28,7 +28,7 @@ def application(name: str, reads: str | None = None, **parity: float) -> ModelAp
     """An application whose model has the application's name as fingerprint."""
     kind: Any = KINDS.get(name.partition(".")[0], "expert")
     model = ServedModel(name, "run", name, 0, kind, "severity", Path(), name, reads)
-    return ModelApplication(name, (model,), reads, HANDLE, parity)
+    return ModelApplication(name, (model,), reads, STAGE, parity)
 
 
 def generation(number: int) -> tuple[ModelApplication, ...]:
@@ -58,7 +58,7 @@ def statuses(
         return {candidate.name: 1e-7}
 
     async def run() -> list[RoutingStatus]:
-        router, results = Router(check), []
+        router, results = Router(check, None), []
         for present in rounds:
             await router.update(present, [application.name for application in running or present])
             results.append(router.status)
@@ -89,7 +89,7 @@ def test_a_new_ingress_chooses_the_newer_of_two_generations(present, running, ne
 )
 def test_an_ingress_has_caught_up_once_every_running_application_is_decided(rounds, num_rounds):
     async def run() -> int:
-        router, left = Router(AsyncMock()), iter(rounds)
+        router, left = Router(AsyncMock(), ServeDirectory()), iter(rounds)
 
         async def refresh() -> None:
             router.running, router.is_ready = next(left)  # None fails like an unreachable Serve
@@ -168,7 +168,7 @@ def test_applications_are_in_use_until_a_clip_has_left_them():
         async def check(candidate: ModelApplication, route: Any) -> dict[str, float]:
             return {candidate.name: 0.0}
 
-        router = Router(check)
+        router = Router(check, None)
         await router.update(OLD, [application.name for application in OLD])
         with router.in_use(router.route), router.in_use(router.route):
             await router.update(NEW, [application.name for application in NEW])

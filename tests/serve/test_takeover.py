@@ -15,7 +15,7 @@ from tests.serve.load_client import load
 from tests.serve.service import Service, eventually, request
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-SLOTS = ("ingress", "backbone", "experts-severity", f"experts-{LATE}")
+SLOTS = ("ingress", "backbone", "scorer")
 
 
 def predict(service: Service, video_file: Path) -> dict:
@@ -25,8 +25,7 @@ def predict(service: Service, video_file: Path) -> dict:
 
 
 def replicas(service: Service) -> dict[str, set[tuple[int, float]]]:
-    running = {slot: {(p.pid, p.create_time()) for p in service.replicas(slot)} for slot in SLOTS}
-    return {slot: processes for slot, processes in running.items() if processes}
+    return {slot: {(p.pid, p.create_time()) for p in service.replicas(slot)} for slot in SLOTS}
 
 
 def finish_training(label: str, source: Path, run: Path) -> None:
@@ -60,8 +59,7 @@ def test_a_retrained_run_takes_over_under_load_and_no_request_is_lost(
     assert renewed in {model["fingerprint"] for model in after["models"]}
     assert after["biomarkers"] == before["biomarkers"]
     assert {r.status for r in requests} == {200}
-    ended = old["backbone"] | old["experts-severity"]
-    assert eventually(lambda: not ended & set().union(*replicas(service).values()))
+    assert eventually(lambda: not old["backbone"] & replicas(service)["backbone"])
     assert old["ingress"] == replicas(service)["ingress"]
 
 
@@ -78,9 +76,9 @@ def test_experts_of_another_label_join_and_nothing_else_restarts(
     assert after["experts"][0] == before["experts"][0]
     assert {r.status for r in requests} == {200}
     assert all(processes <= now[slot] for slot, processes in running.items())
-    assert set(now) - set(running) == {f"experts-{LATE}"}
-    models = request(f"{service.url}/v1/models").json["models"]
-    assert all(model["parity"] <= 1e-5 for model in models)
+    served = request(f"{service.url}/v1/models").json
+    assert all(model["parity"] <= 1e-5 for model in served["models"])
+    assert served["layout"][f"experts-{LATE}"] == "colocated"
 
 
 def test_a_changed_checkpoint_that_fails_its_parity_check_is_rejected_and_the_old_one_serves(
