@@ -296,7 +296,7 @@ def _check_pixels(row: Mapping[str, Any], refuse: Any) -> None:
         refuse("mask_scheme", f"use one of {tuple(MASK_SCHEMES)}")
     if len(row["masks"]) != len(row["frames"]) or any(len(m) != size for m in row["masks"]):
         raise SchemaError(f"clip {row['clip']!r}: masks do not match the frames in number and size")
-    highest = max(max(mask) for mask in row["masks"])
+    highest = max(int(np.frombuffer(mask, np.uint8).max()) for mask in row["masks"])
     if highest >= len(MASK_SCHEMES[row["mask_scheme"]]):
         raise SchemaError(
             f"clip {row['clip']!r}: mask class {highest} is not in scheme {row['mask_scheme']!r}"

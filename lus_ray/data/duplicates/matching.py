@@ -7,31 +7,31 @@ chest wall, so the fine texture of moving parts is compared:
     candidates  pairs of clips in which many patches agree on one scale, mirroring and shift
     similarity  correlation of the local contrast of two frames, registered that way
 
-Why patches first: their hashes are looked up in sorted tables, so ten thousand clips need no
+Why patches first: their hashes are looked up in an index, so a hundred thousand clips need no
 comparison of all pairs. The thresholds lie between the largest values of different patients and
 the smallest of planted copies.
 """
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int8, Int64, UInt8
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from lus_ray.data.duplicates.signature import (
+from lus_ray.data.duplicates.features import (
     MIRRORED,
+    SCALES,
     Features,
-    PatchTables,
     describe_patches,
     extract_features,
 )
+from lus_ray.data.duplicates.patch_index import PatchIndex, PatchPairs, quantize
+from lus_ray.storage.child_process import count_cores
 
-SCALES = (0.80, 0.89, 1.0, 1.12, 1.25)
-"""Scales tried: cropping a fifth of the side enlarges the rest by 1.25."""
 FINE = (0.95, 0.975, 1.0, 1.025, 1.05)
 """Scales tried around the one with the most votes."""
 ALIKE = 0.8
@@ -42,6 +42,8 @@ MIN_VOTES = 6
 MOST_TRIED = 3
 """Alignments, and then pairs of frames, tried for two clips."""
 MIN_SIMILARITY = 0.72
+NUM_VARIANTS = 2 * len(SCALES)
+"""A clip is searched in every scale, as it is and mirrored."""
 
 
 @dataclass(frozen=True)
@@ -77,73 +79,83 @@ def find_matches(signatures: Sequence[bytes | None], known_groups: Sequence[int]
     Clips with equal numbers in `known_groups` are not compared; a clip without a signature matches
     none.
     """
-    matches: dict[tuple[int, int], Match] = {}
-    for candidate in find_candidates(signatures, known_groups):
-        pair = (candidate.one, candidate.other)
-        if pair not in matches:
-            match = compare_clips(signatures, candidate)
-            if match.similarity >= MIN_SIMILARITY:
-                matches[pair] = match
-    return [matches[pair] for pair in sorted(matches)]
-
-
-def find_candidates(
-    signatures: Sequence[bytes | None], known_groups: Sequence[int]
-) -> Iterator[Candidate]:
-    """Pairs in which enough patches agree; of each pair the few best alignments."""
     known = [number for number, text in enumerate(signatures) if text is not None]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        patches = list(pool.map(_patches, (signatures[number] for number in known)))
-        if len(known) > 1:
-            groups = np.asarray(known_groups)
-            patch_index = _PatchIndex(known, patches, groups)
-            # After the last change of group, a clip is compared with no later one.
-            changes = np.flatnonzero(np.diff(groups[known]))
-            queried = known[: changes[-1] + 1] if len(changes) else []
-            for candidates in pool.map(
-                patch_index.match, queried, (signatures[n] for n in queried)
-            ):
-                yield from candidates
+    groups = np.asarray(known_groups)[known]
+    # After the last change of group, a clip is compared with no later one.
+    changes = np.flatnonzero(np.diff(groups))
+    if not len(changes):
+        return []
+    with ThreadPoolExecutor(count_cores()) as pool:
+        search = _Search([signatures[number] or b"" for number in known], groups, pool)
+        found = pool.map(search.find, range(changes[-1] + 1))
+        return [
+            replace(match, one=known[match.one], other=known[match.other])
+            for matches in found
+            for match in matches
+        ]
 
 
-def _patches(text: bytes | None) -> tuple[Int64[np.ndarray, "N 3"], Float32[np.ndarray, "N D"]]:
-    clip_features = extract_features(text or b"")
-    return clip_features.corners, describe_patches(clip_features, 1.0)
-
-
-class _PatchIndex:
+class _Search:
     def __init__(
-        self, known: Sequence[int], patches: Sequence[tuple], known_groups: Int64[np.ndarray, "C"]
+        self, signatures: Sequence[bytes], groups: Int64[np.ndarray, "C"], pool: ThreadPoolExecutor
     ) -> None:
-        self.owner = np.repeat(known, [len(corners) for corners, _ in patches])
-        self.corners = np.concatenate([corners for corners, _ in patches])
-        self.vectors = np.concatenate([vectors for _, vectors in patches])
-        self.tables = PatchTables(self.vectors)
-        self.known_groups = known_groups
+        self.signatures, self.groups = signatures, groups
+        described = list(pool.map(_describe, signatures))
+        self.corners = [corners for corners, _ in described]
+        self.positions = np.concatenate(self.corners)[:, 1:].astype(np.int64)
+        self.index = PatchIndex(vectors for _, vectors in described)
+        self.features = lru_cache(maxsize=32)(self._extract)
 
-    def match(self, number: int, text: bytes | None) -> list[Candidate]:
-        """Candidates among later clips, each in at most `MOST_TRIED` alignments."""
-        one = extract_features(text or b"")
-        query = np.concatenate(
-            [describe_patches(one, scale) * sign for scale in SCALES for sign in (1, MIRRORED)]
-        )
-        mine, theirs = self.tables.match(query)
-        others = self.owner[theirs]
-        new = (others > number) & (self.known_groups[others] != self.known_groups[number])
-        mine, theirs = mine[new], theirs[new]
-        sharp = np.einsum("nd,nd->n", query[mine], self.vectors[theirs]) > ALIKE
-        mine, theirs = mine[sharp], theirs[sharp]
-        variant, corner = np.divmod(mine, max(len(one.corners), 1))
-        positions = one.corners[corner, 1:]
-        step = np.array(SCALES)[variant // 2, None] * np.where(variant[:, None] % 2, (1, -1), 1)
-        shift = self.corners[theirs, 1:] - positions * step
+    def _extract(self, number: int) -> Features:
+        return extract_features(self.signatures[number], self.corners[number])
+
+    def find(self, number: int) -> list[Match]:
+        """Later clips that show the same acquisition, in order."""
+        matches: dict[int, Match] = {}
+        for candidate in self._candidates(number):
+            if candidate.other not in matches:
+                match = _compare(self.features(number), self.features(candidate.other), candidate)
+                if match.similarity >= MIN_SIMILARITY:
+                    matches[candidate.other] = match
+        return [matches[other] for other in sorted(matches)]
+
+    def _candidates(self, number: int) -> list[Candidate]:
+        """Later clips in which enough patches agree, each in at most `MOST_TRIED` alignments."""
+        one = self.features(number)
+        patches = describe_patches(one, SCALES)
+        query = np.stack([patches, patches * MIRRORED], axis=1)
+        query = query.reshape(NUM_VARIANTS, *patches.shape[1:])
+        pairs = self.index.match(query)
+        new = (pairs.clip > number) & (self.groups[pairs.clip] != self.groups[number])
+        pairs = _keep_frequent(pairs.select(new), len(self.signatures))
+        pairs = pairs.select(self.index.similarity(query, pairs) > ALIKE)
+        positions = one.corners[pairs.mine, 1:]
+        mirrored = pairs.variant[:, None] % 2
+        step = np.array(SCALES)[pairs.variant // 2, None] * np.where(mirrored, (1, -1), 1)
+        theirs = self.positions[self.index.first[pairs.clip] + pairs.theirs]
         tried: Counter[int] = Counter()
         kept = []
-        for candidate in _votes(number, self.owner[theirs], positions, shift, variant):
+        for candidate in _votes(
+            number, pairs.clip, positions, theirs - positions * step, pairs.variant
+        ):
             tried[candidate.other] += 1
             if tried[candidate.other] <= MOST_TRIED:
                 kept.append(candidate)
         return kept
+
+
+def _keep_frequent(pairs: PatchPairs, num_clips: int) -> PatchPairs:
+    """Pairs of clips and variants that have enough of them for a candidate."""
+    pairs = pairs.select(np.bincount(pairs.clip, minlength=num_clips)[pairs.clip] >= MIN_VOTES)
+    _, place, counts = np.unique(
+        pairs.clip * NUM_VARIANTS + pairs.variant, return_inverse=True, return_counts=True
+    )
+    return pairs.select(counts[place] >= MIN_VOTES)
+
+
+def _describe(signature: bytes) -> tuple[UInt8[np.ndarray, "N 3"], Int8[np.ndarray, "N D"]]:
+    features = extract_features(signature)
+    return features.corners.astype(np.uint8), quantize(describe_patches(features)[0])
 
 
 def _votes(
@@ -168,11 +180,10 @@ def _votes(
     return sorted(candidates, key=lambda candidate: -candidate.votes)
 
 
-def compare_clips(signatures: Sequence[bytes | None], candidate: Candidate) -> Match:
-    one, other = (extract_features(signatures[n] or b"") for n in (candidate.one, candidate.other))
+def _compare(one: Features, other: Features, candidate: Candidate) -> Match:
     scale, mirrored = candidate.scale, candidate.mirrored
-    patches = describe_patches(one, scale) * (MIRRORED if mirrored else 1)
-    alike = patches @ describe_patches(other, 1.0).T
+    patches = describe_patches(one, (scale,))[0] * (MIRRORED if mirrored else 1)
+    alike = patches @ describe_patches(other)[0].T
     mine, theirs = np.nonzero(alike > ALIKE)
     moved = one.corners[mine, 1:] * np.array([scale, -scale if mirrored else scale])
     off = np.abs(other.corners[theirs, 1:] - moved - candidate.shift).max(1)

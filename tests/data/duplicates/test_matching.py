@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 import av
@@ -48,6 +48,24 @@ def test_all_changes_at_once_are_found():
     frames = tissue(2)
     copy = h264(rescaled(brightened(cropped(frames, rng), rng), rng), rng)
     assert len(find_matches([compute_signature(frames), compute_signature(copy)], [0, 1])) == 1
+
+
+def test_the_index_finds_what_a_comparison_of_all_pairs_finds():
+    rng = np.random.default_rng(0)
+    stills = [tissue(seed, num_frames=1) for seed in range(5)]
+    copies = [
+        change(stills[k], rng) for k, change in enumerate((h264, cropped, mirrored, rescaled))
+    ]
+    signatures = [compute_signature(frames) for frames in (*stills, *copies)]
+    numbers = range(len(signatures))
+    pairs = [
+        (one, other, match.similarity, match.votes)
+        for one, other in combinations(numbers, 2)
+        for match in find_matches([signatures[one], signatures[other]], [0, 1])
+    ]
+    found = find_matches(signatures, numbers)
+    assert [(match.one, match.other, match.similarity, match.votes) for match in found] == pairs
+    assert [pair[:2] for pair in pairs] == [(0, 5), (1, 6), (2, 7), (3, 8)]
 
 
 @pytest.mark.slow
