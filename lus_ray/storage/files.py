@@ -8,9 +8,12 @@ import base64
 import binascii
 import contextlib
 import errno
+import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,10 +30,15 @@ from lus_ray.storage.paths import (
 
 TAIL_BYTES = 256 << 10
 """Read at once from the end of a file: most footers, as a request costs more than bytes."""
+JOIN_BYTES, NUM_REQUESTS = 64 << 10, 16
+"""Ranges that are less apart are one request; requests at a time."""
 
 
-def open_parquet(path: PathOrUri) -> pq.ParquetFile:
-    """A Parquet file, remote ones read in ranges; StoreError if damaged or with extension types."""
+def open_parquet(path: PathOrUri, columns: Collection[str] | None = None) -> pq.ParquetFile:
+    """A Parquet file, remote ones read in ranges; StoreError if damaged or with extension types.
+
+    With `columns`, those of a remote file are fetched at once, and no others can be read.
+    """
     try:
         if is_remote(path):
             filesystem, name = open_filesystem(path)
@@ -42,6 +50,8 @@ def open_parquet(path: PathOrUri) -> pq.ParquetFile:
             raise StoreError(f"{path}: holds extension types, which can run code; do not use it")
         # Parsed from the very bytes that were inspected, and without a second request.
         metadata = pq.read_metadata(pa.BufferReader(footer))
+        if is_remote(path) and columns is not None:
+            source = pa.BufferReader(_fetch(source, _find_chunks(metadata, columns)))
         return pq.ParquetFile(
             source, metadata=metadata, pre_buffer=is_remote(path), page_checksum_verification=True
         )
@@ -121,6 +131,34 @@ def _footer(source: pa.NativeFile) -> bytes:
     tail = source.read_at(min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
     wanted = min(size, int.from_bytes(tail[-8:-4], "little") + 8)
     return tail[-wanted:] if wanted <= len(tail) else source.read_at(wanted, size - wanted)
+
+
+def _find_chunks(metadata: pq.FileMetaData, columns: Collection[str]) -> list[tuple[int, int]]:
+    """First and last byte + 1 of the chunks of these columns; near ones are joined."""
+    names = [metadata.schema.column(i).path.partition(".")[0] for i in range(metadata.num_columns)]
+    numbers = [number for number, name in enumerate(names) if name in columns]
+    found: list[tuple[int, int]] = []
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, numbers):
+            first = chunk.dictionary_page_offset or chunk.data_page_offset
+            last = first + chunk.total_compressed_size
+            if found and 0 <= first - found[-1][1] < JOIN_BYTES:
+                first = found.pop()[0]
+            found.append((first, last))
+    return found
+
+
+def _fetch(source: pa.NativeFile, ranges: Iterable[tuple[int, int]]) -> mmap.mmap:
+    """Ranges of a file, requested in parallel, in memory of its size; the rest takes no memory."""
+    held = mmap.mmap(-1, source.size())
+
+    def fetch(part: tuple[int, int]) -> None:
+        data = source.read_at(part[1] - part[0], part[0])
+        held[part[0] : part[0] + len(data)] = data
+
+    with ThreadPoolExecutor(NUM_REQUESTS) as threads:
+        deque(threads.map(fetch, ranges), maxlen=0)
+    return held
 
 
 def _has_extension_types(footer: bytes) -> bool:

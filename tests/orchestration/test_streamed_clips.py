@@ -23,9 +23,11 @@ FRAMES = {"view": FRAME_VIEW, "columns": ("frame_severity",), "batch": 8, "by_fr
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """Two clips in a block, of which only the first is read without Ray Data."""
-    monkeypatch.setattr(streaming, "BLOCK_BYTES", 2 * streaming.READ_BYTES)
-    monkeypatch.setattr(streaming, "OWN_BLOCKS", 1)
+    """A clip in a block, and Ray Data, which runs already, reads every second one."""
+    for name in ("BLOCK_BYTES", "OWN_BYTES", "OWN_AHEAD"):
+        monkeypatch.setattr(streaming, name, 1)
+    monkeypatch.setattr(streaming, "START_BLOCKS", 0)
+    streaming._start_workers()
 
 
 def check_batches(first, *others):

@@ -1,20 +1,20 @@
-"""Batches streamed from Parquet by Ray Data, for clips that do not fit in memory.
+"""Batches streamed from Parquet, for clips that do not fit in memory.
 
 The order of an epoch is sampled first, so that a streamed epoch has the batches of one from memory.
-Samples are read in blocks in the order of their first use, each clip of a window once. Threads of
-this process read the first blocks of an epoch while Ray Data starts, which takes a third of a
-second. Ray Data reads the others ahead, as far as its memory allows, and the threads go on with
-every second block: what one process hands to another costs twice the CPU time.
+Samples are read in blocks in the order of their first use, each clip of a window once, by threads
+of this process that write them to their places. Ray Data reads half of what is beyond the first GB
+of an epoch, ahead as far as its memory allows. Why not all: it starts in a third of a second, in a
+fresh cluster in ten, and what one process hands to another costs twice the CPU time.
 Why a block is one row of binary: Ray Data accounts for bytes, and nothing is copied on the way.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import chain, islice
+from functools import cached_property, lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,17 @@ PLACE = ("clip", "shard", "row_group", "row")
 Location = tuple[str, str, int, int]
 Read = list[tuple[tuple[int, int], SampleSpec]]
 """Samples of one clip, each with its batch and its place there."""
-BLOCK_BYTES, READ_BYTES = 16 << 20, 2 << 20
-"""Samples of a block, and the least that a read counts for."""
-SMALL_BLOCKS, OWN_BLOCKS, OWN_SHARE = 3, 8, 2
-"""The first blocks of an epoch: each half of the next one; read before Ray Data has started; and
-one in so many of the others, which this process reads as well."""
-OWN_READS, REMOTE_READS = 2, 4
-"""Blocks that this process reads at a time; more from object storage, where reads mostly wait."""
+Samples = Mapping[str, Sequence[UInt8[np.ndarray, "T H W"]] | UInt8[np.ndarray, "B T H W"]]
+"""Where the samples of a block are written, by `frames` and `masks`."""
+BLOCK_BYTES, EARLY_BYTES, READ_BYTES = 16 << 20, 4 << 20, 2 << 20
+"""Samples of a block; of an early one, for an early first batch and equal work at the end of a
+short epoch; and the least that a read counts for."""
+OWN_BYTES, START_BLOCKS, RAY_SHARE = 1 << 30, 32, 2
+"""Samples of an epoch that this process reads alone, in early blocks; blocks that it reads as Ray
+Data starts; of the others, Ray Data reads one in so many."""
+OWN_READS, REMOTE_READS, OWN_AHEAD = 2, 8, 2
+"""Blocks that this process reads at a time; more from object storage, where reads mostly wait; and
+times as many wait to be used."""
 NUM_OPEN = 64
 """Shards that a process keeps open: reading a footer costs a quarter of reading a clip."""
 
@@ -70,16 +74,16 @@ class StreamedFrames:
 
         def batches(epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
             sampled = sample_epoch(rows, epoch=epoch, classes=classes, **settings)[start:]
-            reads = _plan_reads(sampled, by_frame=by_frame)
-            blocks = _read_blocks(
-                _to_blocks(reads, view), locations,
-                store_path=self.store, view=view, with_masks=scheme is not None,
-            )  # fmt: skip
-            filled = _fill_batches(reads, blocks, list(map(len, sampled)), view)
-            for specs, read in zip(sampled, filled, strict=True):
-                batch = {"frames": torch.from_numpy(read["frames"])}
+            blocks, num_early = _to_blocks(_plan_reads(sampled, by_frame=by_frame), view)
+            images = Images(list(map(len, sampled)), view, with_masks=scheme is not None)
+            filled = _fill(images, blocks, num_early, locations, store_path=self.store, view=view)
+            for number, specs in enumerate(sampled):
+                while images.missing[number]:
+                    next(filled)
+                done = images.filling.pop(number)
+                batch = {"frames": torch.from_numpy(done["frames"])}
                 if scheme is not None:
-                    ids = convert_masks(read["masks"], specs, rows, scheme)
+                    ids = convert_masks(done["masks"], specs, rows, scheme)
                     batch["masks"] = torch.from_numpy(np.stack(ids))
                 yield batch | stack_labels(specs, rows, columns, classes)
 
@@ -113,20 +117,22 @@ def _plan_reads(sampled: Sequence[Sequence[SampleSpec]], *, by_frame: bool) -> l
     return list(reads.values())
 
 
-def _to_blocks(reads: Sequence[Read], view: View) -> list[list[Read]]:
+def _to_blocks(reads: Sequence[Read], view: View) -> tuple[list[list[Read]], int]:
     """Reads one after another, up to about `BLOCK_BYTES` of samples in a block.
 
-    The first blocks are smaller, for an early first batch.
+    Also the number of early blocks, which are smaller, in the first `OWN_BYTES`.
     """
     blocks: list[list[Read]] = []
-    size, left = view.num_frames * view.height * view.width, 0
+    size, left, total, num_early = view.num_frames * view.height * view.width, 0, 0, 0
     for read in reads:
         if left <= 0:
-            left = BLOCK_BYTES >> max(0, SMALL_BLOCKS - len(blocks))
+            early = total < OWN_BYTES
+            left, num_early = (EARLY_BYTES if early else BLOCK_BYTES), num_early + early
             blocks.append([])
-        left -= max(size * len(read), READ_BYTES)
+        num_bytes = max(size * len(read), READ_BYTES)
+        left, total = left - num_bytes, total + num_bytes
         blocks[-1].append(read)
-    return blocks
+    return blocks, num_early
 
 
 def _describe(block: Sequence[Read], locations: Sequence[Location]) -> dict[str, Any]:
@@ -139,108 +145,137 @@ def _describe(block: Sequence[Read], locations: Sequence[Location]) -> dict[str,
     }
 
 
-def _fill_batches(
-    reads: Sequence[Read], blocks: Iterator[pa.Table], sizes: Sequence[int], view: View
-) -> Iterator[dict[str, UInt8[np.ndarray, "B T H W"]]]:
-    """Frames and masks of batches of these sizes; a sample is copied from its block to its place.
+class Images:
+    """Frames and masks of batches of known sizes, whose samples are written in any order."""
 
-    Why at once: a view of a block would keep it in Ray's object store as long as the window.
+    def __init__(self, sizes: Sequence[int], view: View, *, with_masks: bool) -> None:
+        self.sizes, self.missing = sizes, list(sizes)
+        self.shape = (view.num_frames, view.height, view.width)
+        self.names = ("frames", "masks") if with_masks else ("frames",)
+        self.filling: dict[int, dict[str, UInt8[np.ndarray, "B T H W"]]] = {}
+
+    def of_block(self, block: Sequence[Read]) -> Samples:
+        """The samples of a block at their places."""
+        places = [place for read in block for place, _ in read]
+        for batch in {batch for batch, _ in places} - self.filling.keys():
+            shape = (self.sizes[batch], *self.shape)
+            self.filling[batch] = {name: np.empty(shape, np.uint8) for name in self.names}
+        return {name: [self.filling[b][name][place] for b, place in places] for name in self.names}
+
+    def count(self, block: Sequence[Read]) -> None:
+        """Note that the samples of a block are written."""
+        for read in block:
+            for (batch, _), _ in read:
+                self.missing[batch] -= 1
+
+
+def _fill(
+    images: Images, blocks: Sequence[Sequence[Read]], num_early: int,
+    locations: Sequence[Location], *, store_path: str, view: View,
+) -> Iterator[None]:  # fmt: skip
+    """Write the blocks of an epoch in order, by threads and, late in a long epoch, by Ray Data.
+
+    Nothing waits for Ray Data: its share begins behind what the threads read as it starts.
     """
-    shape = (view.num_frames, view.height, view.width)
-    places = (place for read in reads for place, _ in read)
-    missing, filling = list(sizes), dict[int, dict[str, np.ndarray]]()
-    for number in range(len(sizes)):
-        while missing[number]:
-            block = next(blocks)
-            samples = {name: _unpack(block[name], shape) for name in block.column_names}
-            for source, (batch, place) in enumerate(islice(places, len(samples["frames"]))):
-                if batch not in filling:
-                    new = {name: np.empty((sizes[batch], *shape), np.uint8) for name in samples}
-                    filling[batch] = new
-                for name, images in samples.items():
-                    filling[batch][name][place] = images[source]
-                missing[batch] -= 1
-        yield filling.pop(number)
+    num_own = REMOTE_READS if is_remote(store_path) else OWN_READS
+    read = partial(read_samples, store_path=store_path, view=view)
+
+    def start(numbers: range) -> Iterator[pa.Table]:
+        plan = pa.Table.from_pylist([_describe(blocks[number], locations) for number in numbers])
+        return _read_with_ray(plan, names=images.names, store_path=store_path, view=view)
+
+    def write_next(out: Samples) -> None:
+        assert rest is not None
+        table = next(rest.result())
+        for name, samples in out.items():
+            for sample, source in zip(samples, _unpack(table[name], images.shape), strict=True):
+                sample[:] = source
+
+    threads = ThreadPoolExecutor(num_own + 1)
+    ready = threads.submit(_start_workers) if len(blocks) > num_early else None
+    ahead, number, others, rest = deque[Future[None] | None](), 0, range(0), None
+    try:
+        for block in blocks:
+            while number < len(blocks) and len(ahead) - ahead.count(None) < num_own * OWN_AHEAD:
+                if ready is not None and ready.done():
+                    first, ready = max(number + START_BLOCKS, num_early), None
+                    others = range(first, len(blocks), RAY_SHARE)
+                    rest = threads.submit(start, others) if others else None
+                if number in others:
+                    ahead.append(None)
+                else:
+                    out = images.of_block(blocks[number])
+                    described = _describe(blocks[number], locations)
+                    ahead.append(threads.submit(read, described, out))
+                number += 1
+            written = ahead.popleft()
+            write_next(images.of_block(block)) if written is None else written.result()
+            images.count(block)
+            yield
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _read_blocks(
-    blocks: Sequence[Sequence[Read]], locations: Sequence[Location], *, store_path: str,
-    **arguments: Any,
-) -> Iterator[pa.Table]:  # fmt: skip
-    """The blocks of an epoch in order, some read by threads of this process, some by Ray Data.
-
-    Ray Data starts after the first blocks, as its start would delay them.
-    """
-    num_ahead = REMOTE_READS if is_remote(store_path) else OWN_READS
-    is_own = [number < OWN_BLOCKS or number % OWN_SHARE == 0 for number in range(len(blocks))]
-    own = (block for block, mine in zip(blocks, is_own, strict=True) if mine)
-    others = [block for block, mine in zip(blocks, is_own, strict=True) if not mine]
-    arguments["store_path"] = store_path
-
-    def start() -> Iterator[pa.Table]:
-        plan = pa.Table.from_pylist([_describe(block, locations) for block in others])
-        return _read_with_ray(plan, arguments)
-
-    def read(block: Sequence[Read]) -> pa.Table:
-        return read_samples(_describe(block, locations), **arguments)
-
-    with ThreadPoolExecutor(num_ahead + 1) as threads:
-        rest, ahead = None, deque(threads.submit(read, block) for block in islice(own, num_ahead))
-        for number, mine in enumerate(is_own):
-            if rest is None and others and (number == SMALL_BLOCKS or not mine):
-                rest = threads.submit(start)
-            if rest is not None and not mine:
-                yield next(rest.result())
-                continue
-            done = ahead.popleft().result()
-            ahead.extend(threads.submit(read, block) for block in islice(own, 1))
-            yield done
+@lru_cache(maxsize=1)
+def _start_workers() -> None:
+    """Start the processes of Ray Data and import this module there, once, which takes seconds."""
+    number = int(ray.cluster_resources().get("CPU", 1))
+    _map_in_order(number, _pass_on).materialize()
 
 
-def _read_with_ray(plan: pa.Table, arguments: dict[str, Any]) -> Iterator[pa.Table]:
+def _pass_on(numbers: pa.Table) -> pa.Table:
+    return numbers
+
+
+def _read_with_ray(plan: pa.Table, **arguments: Any) -> Iterator[pa.Table]:
     """The blocks of a plan in order; returns when the first is there."""
-    context = DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    numbers = ray.data.range(len(plan), override_num_blocks=len(plan))
-    dataset = numbers.map_batches(
-        read_block, batch_size=None, batch_format="pyarrow", fn_kwargs={"plan": plan, **arguments}
-    )
+    dataset = _map_in_order(len(plan), read_block, plan=plan, **arguments)
     blocks = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
     return chain([next(blocks)], blocks)
 
 
-def read_block(numbers: pa.Table, *, plan: pa.Table, **arguments: Any) -> pa.Table:
-    """The samples of one block of a plan, by its number."""
+def _map_in_order(
+    number: int, function: Callable[..., pa.Table], **arguments: Any
+) -> ray.data.Dataset:
+    """What a function returns for each of so many numbers."""
+    context = DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    return ray.data.range(number, override_num_blocks=number).map_batches(
+        function, batch_size=None, batch_format="pyarrow", fn_kwargs=arguments
+    )
+
+
+def read_block(
+    numbers: pa.Table, *, plan: pa.Table, names: Sequence[str], store_path: str, view: View
+) -> pa.Table:
+    """One block of a plan, by its number, in one row: uint8 (B, T, H, W) as bytes by name."""
     (number,) = numbers["id"].to_pylist()
     (block,) = plan[number : number + 1].to_pylist()
-    return read_samples(block, **arguments)
+    shape = (sum(map(len, block["seeds"])), view.num_frames, view.height, view.width)
+    out = {name: np.empty(shape, np.uint8) for name in names}
+    read_samples(block, out, store_path=store_path, view=view)
+    return pa.table({name: _pack(samples) for name, samples in out.items()})
 
 
-def read_samples(
-    block: dict[str, Any], *, store_path: str, view: View, with_masks: bool = False
-) -> pa.Table:
-    """The samples of a block in one row: `frames` and `masks` are uint8 (B, T, H, W) as bytes."""
+def read_samples(block: dict[str, Any], out: Samples, *, store_path: str, view: View) -> None:
+    """Write the samples of a block: frames, and masks where there is a place for them."""
     stored = [tuple(place.values()) for place in block["clips"]]
     starts = np.cumsum([0, *(len(seeds) for seeds in block["seeds"])])
     # In storage order, so that a row group is read once for all clips in it.
     numbers = sorted(range(len(stored)), key=lambda number: stored[number][1:])
-    columns = (*FRAME_COLUMNS, *(MASK_COLUMNS[-2:] if with_masks else ()))
+    columns = (*FRAME_COLUMNS, *(MASK_COLUMNS[-2:] if "masks" in out else ()))
     ordered = [stored[number] for number in numbers]
     rows = store.read_located(store_path, ordered, columns, opened=_open_shard)
-    frames = np.empty((starts[-1], view.num_frames, view.height, view.width), np.uint8)
-    masks = np.empty_like(frames) if with_masks else None
     for number, row in zip(numbers, rows, strict=True):
         samples = zip(block["seeds"][number], block["frames"][number], strict=True)
         specs = [SampleSpec(0, seed, frame) for seed, frame in samples]
         place = slice(starts[number], starts[number + 1])
-        _take(frames_of(row), specs, view, view.resize, out=frames[place])
-        if masks is not None:
+        _take(frames_of(row), specs, view, view.resize, out=out["frames"][place])
+        if "masks" in out:
             ids = masks_of(row)
             assert ids is not None
-            _take(ids, specs, view, view.resize_masks, out=masks[place])
-    packed = {"frames": _pack(frames)}
-    return pa.table(packed if masks is None else packed | {"masks": _pack(masks)})
+            _take(ids, specs, view, view.resize_masks, out=out["masks"][place])
 
 
 def _take(
@@ -249,13 +284,15 @@ def _take(
     view: View,
     resize: Callable[[UInt8[np.ndarray, "N H W"]], UInt8[np.ndarray, "N h w"]],
     *,
-    out: UInt8[np.ndarray, "B T h w"],
+    out: Sequence[UInt8[np.ndarray, "T h w"]] | UInt8[np.ndarray, "B T h w"],
 ) -> None:
-    """The samples of a clip, resized at once; images in no sample are not resized."""
+    """Write the samples of a clip, resized at once; images in no sample are not resized."""
     numbers = np.array([frame_numbers(spec, view, len(images)) for spec in specs])
-    needed, places = np.unique(numbers, return_inverse=True)
-    chosen = images if len(needed) == len(images) else images[needed]
-    np.take(resize(chosen), places.reshape(numbers.shape), axis=0, out=out)
+    if images.shape[1:] != (view.height, view.width) or view.aspect is not None:
+        needed, places = np.unique(numbers, return_inverse=True)
+        images, numbers = resize(images[needed]), places.reshape(numbers.shape)
+    for places, sample in zip(numbers, out, strict=True):
+        np.take(images, places, axis=0, out=sample, mode="clip")  # other modes copy twice
 
 
 def _pack(samples: UInt8[np.ndarray, "B T H W"]) -> pa.Array:

@@ -7,6 +7,8 @@ copied to a disk.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +30,8 @@ from lus_ray.storage.paths import (
 
 LIGHT_COLUMNS = tuple(name for name in SCHEMA.names if name not in PIXEL_COLUMNS)
 """Columns that fit in memory for a whole store."""
+NUM_REMOTE = 8
+"""Shards on object storage that are indexed at a time."""
 
 
 def list_shards(store: PathOrUri, source: str | None = None) -> list[PathOrUri]:
@@ -55,13 +59,15 @@ def source_of_shard(shard: PathOrUri) -> str:
     return basename(shard).rpartition("-")[0]
 
 
-def open_shard(path: PathOrUri) -> pq.ParquetFile:
+def open_shard(path: PathOrUri, columns: Sequence[str] | None = None) -> pq.ParquetFile:
     """A shard, opened and checked to have the columns of this version or of an earlier one.
+
+    With `columns`, those of a remote shard are fetched at once, and no others can be read.
 
     Raises:
         StoreError: the file is not readable, or has other columns than `SCHEMA`.
     """
-    file = open_parquet(path)
+    file = open_parquet(path, columns)
     kinds = {field.name: field.type for field in file.schema_arrow}
     for field in SCHEMA:
         kind = kinds.get(field.name)
@@ -90,8 +96,10 @@ def index_shards(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT_COLU
     Raises:
         StoreError: a shard is damaged, or two hold a clip of the same name.
     """
-    tables = (index_shard(path, columns) for path in paths)
-    table = pa.concat_tables(tables).sort_by("clip").combine_chunks()
+    num_threads = NUM_REMOTE if any(map(is_remote, paths)) else 1
+    with ThreadPoolExecutor(num_threads) as threads:
+        tables = threads.map(partial(index_shard, columns=columns), paths)
+        table = pa.concat_tables(tables).sort_by("clip").combine_chunks()
     twice = pc.filter(table["clip"][1:], pc.equal(table["clip"][1:], table["clip"][:-1]))
     if len(twice):
         raise StoreError(
@@ -107,7 +115,7 @@ def index_shard(path: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.T
     Raises:
         StoreError: the shard is damaged.
     """
-    file = open_shard(path)
+    file = open_shard(path, columns)
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     try:
         part = fill_columns(file.read(columns=list(columns)), columns)
@@ -200,7 +208,9 @@ def read_located(
             files[shard] = opened(join(store, "clips", shard))
         if group != (shard, number):
             try:
-                table = fill_columns(files[shard].read_row_group(number, columns=wanted), wanted)
+                # Arrow's threads gain nothing: nearly all bytes are in one column.
+                table = files[shard].read_row_group(number, columns=wanted, use_threads=False)
+                table = fill_columns(table, wanted)
             except (pa.ArrowException, OSError) as error:
                 where = join(store, "clips", shard)
                 raise _damaged(where, error, f" at clip {clip!r}") from error
