@@ -95,7 +95,7 @@ def _start(imports: str, dashboard: bool, job: JobConfig) -> str | None:
     if dashboard:
         os.environ.setdefault(TRAIN_RUNS, "1")
     try:
-        with ray_private.loopback_only():
+        with ray_private.loopback_only(), ray_private.without_helpers(dashboard=dashboard):
             context = ray.init(
                 address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1",
                 job_config=job, _node_ip_address="127.0.0.1", _temp_dir=str(folder), **SETTINGS,

@@ -56,6 +56,27 @@ def loopback_only() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_helpers(*, dashboard: bool) -> Iterator[None]:
+    """Start a cluster in the block without processes that a command of its own has no use for.
+
+    They forward logs to drivers, scale a cluster, and serve a dashboard: three interpreters, which
+    cost seconds of CPU time at the start. Why private: Ray's parameters for them are not those of
+    `ray.init`.
+    """
+    from ray._private.node import Node
+
+    names = ("start_log_monitor", "start_monitor", *(() if dashboard else ("start_api_server",)))
+    before = {name: getattr(Node, name) for name in names}
+    for name in names:
+        setattr(Node, name, lambda node, **options: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
+
+
+@contextlib.contextmanager
 def inherited_environment() -> Iterator[None]:
     """Start trials without an environment of their own, so that they reuse idle processes.
 
