@@ -123,20 +123,29 @@ def open_store(location: Store | Path | str) -> Store:
     return location if isinstance(location, Store) else Store(parse(str(location)))
 
 
-def ingest(source: str, root: Path | str | None, store: Path | str, **options: Any) -> Store:
+def ingest(
+    source: str, root: Path | str | None, store: Path | str, *, address: str | None = None,
+    **options: Any,
+) -> Store:  # fmt: skip
     """Read the clips of a source below `root` into a store, as `lus ingest` does.
 
     `options` are those of the command with underscores: `labels`, `max_side`, `workers`,
     `missing_patient`, `strict`; for "phantom", whose root is None, `patients`, `clips`, `seed`.
-    What could not be used is in the store's `ledger`.
+    What could not be used is in the store's `ledger`. With `address`, a Ray cluster decodes.
 
     Raises:
         SourceError: the source or an option is unknown, or no clip can be used.
         StoreError: the store cannot be written.
     """
-    from lus_ray.data.ingest.pipeline import ingest as read_source
+    places = (source, None if root is None else Path(root), parse(str(store)))
+    if address is None:
+        from lus_ray.data.ingest.pipeline import ingest as read_source
 
-    read_source(source, None if root is None else Path(root), parse(str(store)), **options)
+        read_source(*places, **options)
+    else:
+        from lus_ray.orchestration.cluster_ingest import ingest_on_cluster
+
+        ingest_on_cluster(address, *places, **options)
     return open_store(store)
 
 

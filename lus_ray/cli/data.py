@@ -1,6 +1,8 @@
 """`lus ingest` and `lus check`: clips into a store, and what a store holds."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +62,15 @@ SHOWN_ITEMS = 20
 @click.option("--masks", help="phantom: mask scheme, or none.")
 @click.option("--video-labels", type=float, help="phantom: share of clips with a clip score.")
 @click.option("--scanners", help="phantom: varied (default), or same for all patients.")
+@click.option(
+    "--address", help="A running Ray cluster to decode or simulate on; its machines must see ROOT."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def ingest(
     source: str, root: Path | str | None, store: Path | str | None, max_side: int | None,
     workers: int | None, missing_patient: str | None, labels: Path | None, init: bool,
-    patient_folders: bool, classes: tuple[str, ...], allow_text: bool, strict: bool, as_json: bool,
-    **phantom: Any,
+    patient_folders: bool, classes: tuple[str, ...], allow_text: bool, strict: bool,
+    address: str | None, as_json: bool, **phantom: Any,
 ) -> None:  # fmt: skip
     """Read the clips of SOURCE, a folder ROOT, into STORE: a folder or s3://bucket/folder.
 
@@ -78,8 +83,7 @@ def ingest(
     lus ingest folder ROOT STORE
     lus ingest phantom STORE --patients 50
     """
-    from lus_ray.data.ingest.pipeline import ingest as read_source
-    from lus_ray.data.ingest.pipeline import load_reader
+    from lus_ray.data.ingest.readers import load_reader
 
     load_reader(source, {})
     if init or patient_folders:
@@ -106,6 +110,13 @@ def ingest(
         raise InputError(f"no STORE given; write 'lus ingest {source} {places}'")
     refuse_unwritable(store, "STORE")
     options = {name: value for name, value in own.items() if value is not None}
+    read_source: Callable[..., Any]
+    if address is None:
+        from lus_ray.data.ingest.pipeline import ingest as read_source
+    else:
+        from lus_ray.orchestration.cluster_ingest import ingest_on_cluster
+
+        read_source = partial(ingest_on_cluster, address)
     try:
         with show_clip_progress() as progress:
             summary = read_source(

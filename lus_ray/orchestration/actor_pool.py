@@ -15,11 +15,12 @@ CPUS = 1
 
 def map_in_order(
     items: Sequence[str], worker: type, settings: Mapping[str, Any], *, batch: int = BATCH_ITEMS
-) -> Iterator[str]:
+) -> Iterator[Any]:
     """One result per item in order, as they come; memory holds the items and a few batches.
 
     Each process makes `worker(**settings)` once and calls it with {"packed": strings}, which it
-    answers likewise. There is a process for every core of the cluster, at most one a batch.
+    answers likewise, or with a table of bytes. There is a process for every core of the cluster, at
+    most one a batch. A process that is killed starts again, and its batch with it.
 
     Raises:
         LusError: a worker failed; the message is the last line of its error.

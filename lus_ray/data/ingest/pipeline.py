@@ -7,14 +7,10 @@ gives `SimulatedClips`, from options that JSON can hold. The module name is the 
 "covid_blues" is read by `covid_blues.py`.
 """
 
-import importlib
-import inspect
-import pkgutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 from lus_ray.data import ledger as ledgers
@@ -22,8 +18,8 @@ from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.ingest import own_labels
-from lus_ray.data.ingest.conflicts import drop_conflicts
-from lus_ray.data.ingest.patients import unify_patients
+from lus_ray.data.ingest.parts import MapInOrder, PartPool, PartSettings
+from lus_ray.data.ingest.readers import list_items, load_reader
 from lus_ray.data.ingest.simulation import SimulatedClips, SimulationPool
 from lus_ray.data.ingest.source_files import walk, write_rest, write_unreadable
 from lus_ray.data.ingest.summary import IngestSummary
@@ -31,7 +27,6 @@ from lus_ray.data.ingest.workers import IngestPool
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SkippedError, SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join
-from lus_ray.suggestions import suggest
 
 Progress = Callable[[int, int, int], None]
 """Called after each clip with clips done, clips in all, frames done."""
@@ -48,16 +43,18 @@ def ingest(
     missing_patient: Literal["refuse", "own"] = "refuse",
     strict: bool = False,
     progress: Progress | None = None,
+    map_in_order: MapInOrder | None = None,
     **options: Any,
 ) -> IngestSummary:
     """Read one source into a store, where it replaces its earlier clips.
 
     Frames with more than `max_side` pixels on the long side are area-averaged. `workers` files are
-    decoded or clips simulated at once, one per core by default. A clip without a patient is
-    refused, or with `missing_patient="own"` becomes its own patient; `store.json` keeps the policy.
-    `options` go to the reader. A run that fails, is interrupted or killed leaves the store as it
-    was: nothing is published before copies of one acquisition are joined. With `strict`, so does a
-    run that skips anything.
+    decoded or clips simulated at once, one per core by default; with `map_in_order` the workers of
+    a cluster do that, and find `root` under the same path. The store has the same clips and ledger
+    in any case. A clip without a patient is refused, or with `missing_patient="own"` becomes its
+    own patient; `store.json` keeps the policy. `options` go to the reader. A run that fails, is
+    interrupted or killed leaves the store as it was: nothing is published before copies of one
+    acquisition are joined. With `strict`, so does a run that skips anything.
 
     Every file below `root` ends as a clip, as a table or mask that was read, or in the ledger.
 
@@ -68,7 +65,7 @@ def ingest(
             classes in another source, or the storage is unreachable or not writable.
     """
     start = time.perf_counter()
-    reader = load_reader(source, options)
+    load_reader(source, options)
     if missing_patient not in ("refuse", "own"):
         raise SourceError(f"--missing-patient is {missing_patient!r}; use 'refuse' or 'own'")
     folder = _check_root(root)  # before anything is created where the store will be
@@ -79,27 +76,25 @@ def ingest(
     joined: set[tuple[str, str]] = set()
     ledgers.read(join(store, "ledger.jsonl"))  # refuses a damaged one before all the work
     with stores.stage_source(store, source) as draft:
-        items = reader.clips(folder, ledger, **options)
-        pool: IngestPool | SimulationPool
-        if isinstance(items, SimulatedClips):
+        items = list_items(source, folder, ledger, options, missing_patient)
+        limits = limits or DecodeLimits()
+        pool: Any
+        if map_in_order is not None:
+            settings = PartSettings(source, folder, options, limits, max_side, missing_patient)
+            pool = PartPool(settings, ledger, map_in_order)
+        elif isinstance(items, SimulatedClips):
             pool = SimulationPool(source, options, workers)
         else:
-            items = unify_patients(items, source, ledger, folder)
-            if folder is not None:
-                items = drop_conflicts(items, folder, source, ledger)
-            own = {"labels": own_labels.describe(ledger.labels)}
-            stores.merge_labels(store, {**stores.read_sources(draft.folder), source: own})
-            limits = limits or DecodeLimits()
-            pool = IngestPool(source, ledger, limits, max_side, missing_patient, workers, folder)
-        total = len(items)
+            pool = IngestPool(source, ledger, limits, max_side, workers, folder)
+        own = {"labels": own_labels.describe(ledger.labels)}
+        stores.merge_labels(store, {**stores.read_sources(draft.folder), source: own})
         with stores.Writer(draft.folder, source) as writer, pool:
-            for row in pool.make_rows(items):
-                writer.add(row)
-                summary.add_clip(row)
+            for row, num_frames in pool.write(items, writer):
+                summary.add_clip(row, num_frames)
                 if row["group"] != row["patient"]:
                     joined.add((row["patient"], row["group"]))
                 if progress is not None:
-                    progress(summary.num_clips, total, summary.num_frames)
+                    progress(summary.num_clips, len(items), summary.num_frames)
             if found is not None:
                 write_rest(found, pool.stored, source, ledger)
             if not summary.num_clips:
@@ -121,34 +116,6 @@ def ingest(
         summary.seconds = time.perf_counter() - start
         stores.record_source(draft.folder, source, {**facts, "summary": asdict(summary)})
     return summary
-
-
-def list_sources() -> list[str]:
-    return [name for name in _module_names() if hasattr(_module(name), "clips")]
-
-
-def load_reader(source: str, options: dict[str, Any]) -> ModuleType:
-    """The module of a source; SourceError if there is none, or it lacks an option."""
-    if source not in _module_names() or not hasattr(_module(source), "clips"):
-        known = list_sources()
-        raise SourceError(f"no source {source!r}{suggest(source, known)}")
-    reader = _module(source)
-    parameters = inspect.signature(reader.clips).parameters
-    allowed = list(parameters)[2:]
-    takes_any = parameters[allowed[-1]].kind is inspect.Parameter.VAR_KEYWORD if allowed else False
-    if unknown := sorted(set(options) - set(allowed)) if not takes_any else []:
-        name, *known = (f"--{option.replace('_', '-')}" for option in (unknown[0], *allowed))
-        raise SourceError(f"source {source!r} has no option {name}{suggest(name, known)}")
-    return reader
-
-
-def _module_names() -> list[str]:
-    package = importlib.import_module(__package__)
-    return [module.name for module in pkgutil.iter_modules(package.__path__)]
-
-
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"{__package__}.{name}")
 
 
 def _check_root(root: PathOrUri | None) -> Path | None:

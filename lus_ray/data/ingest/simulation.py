@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from lus_ray import clip
+from lus_ray.data.store import Writer
 from lus_ray.errors import LusError
 from lus_ray.storage.child_process import ChildProcess, count_cores, shut_down
 
@@ -67,6 +68,10 @@ class SimulationPool:
 
     def __exit__(self, *exception: object) -> None:
         shut_down(self.threads, self.simulators)
+
+    def write(self, clips: SimulatedClips, writer: Writer) -> Iterator[tuple[clip.Row, int]]:
+        """Each row when it is written, and its number of frames."""
+        return writer.add_all(self.make_rows(clips))
 
     def make_rows(self, clips: SimulatedClips) -> Iterator[clip.Row]:
         """Rows in the order of the simulator."""

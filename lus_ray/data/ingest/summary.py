@@ -43,9 +43,9 @@ class IngestSummary:
     def frames_per_second(self) -> float:
         return self.num_frames / self.seconds if self.seconds else 0.0
 
-    def add_clip(self, row: clip.Row) -> None:
+    def add_clip(self, row: clip.Row, num_frames: int) -> None:
         self.num_clips += 1
-        self.num_frames += len(row["frames"])
+        self.num_frames += num_frames
         values: dict[str, object] = {name: row[name] for name in COUNTED} | (row["labels"] or {})
         values["biomarkers"] = None if row["biomarkers"] is None else "judged"
         ratio = row["sf_ratio"]

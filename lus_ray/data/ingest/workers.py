@@ -16,6 +16,7 @@ from lus_ray.data.decoding.decoder import DecodedVideo, DecodeLimits, FileDecode
 from lus_ray.data.duplicates.groups import compute_signature
 from lus_ray.data.ingest.conflicts import name_item
 from lus_ray.data.ledger import Ledger
+from lus_ray.data.store import Writer
 from lus_ray.errors import DecodeError, SchemaError, SourceError
 from lus_ray.storage.child_process import count_cores, shut_down
 
@@ -34,7 +35,6 @@ class IngestPool:
     ledger: Ledger
     limits: DecodeLimits
     max_side: int
-    missing_patient: str
     workers: int | None
     root: Path | None = None
 
@@ -55,26 +55,21 @@ class IngestPool:
     def __exit__(self, *exception: object) -> None:
         shut_down(self.threads, self.decoders)
 
+    def write(
+        self, items: Iterable[dict[str, Any]], writer: Writer
+    ) -> Iterator[tuple[clip.Row, int]]:
+        """Each row when it is written, and its number of frames."""
+        return writer.add_all(self.make_rows(items))
+
     def make_rows(self, items: Iterable[dict[str, Any]]) -> Iterator[clip.Row]:
         """Rows in the order of `items`; unusable ones go to the ledger instead."""
         pending: deque[tuple[dict[str, Any], Made]] = deque()
-        for item in filter(self._accept, items):
+        for item in items:
             pending.append((item, self.threads.submit(self._make, item)))
             if len(pending) > self.num_workers:
                 yield from self._finish(*pending.popleft())
         while pending:
             yield from self._finish(*pending.popleft())
-
-    def _accept(self, item: dict[str, Any]) -> bool:
-        name = item["clip"]
-        if item["patient"] is None and self.missing_patient == "refuse":
-            reason = "no patient; name it, or make each clip a patient (--missing-patient own)"
-            self.ledger.skip(self.source, name_item(item, self.root), reason)
-            return False
-        if item["patient"] is None:
-            item["patient"] = name
-            self.ledger.note(self.source, name, "no patient: counts as its own patient")
-        return True
 
     def _make(self, item: dict[str, Any]) -> tuple[clip.Row, DecodedVideo]:
         columns = {"source": self.source, **item}

@@ -1,7 +1,7 @@
 """Writing the clips of a source into the shards of a staging folder."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,12 +42,7 @@ class Writer:
 
     def add(self, row: Row) -> None:
         check_row(row)
-        if row["clip"] in self.clips:
-            raise StoreError(f"{self.source}: clip {row['clip']!r} appears twice; names are unique")
-        if row["patient"] in self.patients and next(reversed(self.patients)) != row["patient"]:
-            raise StoreError(f"{self.source}: patient {row['patient']!r} returns; sort by patient")
-        self.clips.add(row["clip"])
-        self.patients[row["patient"]] = None
+        self._check_order(row)
         num_bytes = sum(map(len, row["frames"])) + sum(map(len, row["masks"] or ()))
         if self.rows and (
             self.row_bytes + num_bytes > GROUP_BYTES or len(self.rows) >= GROUP_CLIPS
@@ -55,6 +50,27 @@ class Writer:
             self._flush()
         self.rows.append(row)
         self.row_bytes += num_bytes
+
+    def add_all(self, rows: Iterable[Row]) -> Iterator[tuple[Row, int]]:
+        """Each row when it is added, and its number of frames."""
+        for row in rows:
+            self.add(row)
+            yield row, len(row["frames"])
+
+    def add_shards(self, contents: Iterable[bytes | memoryview], rows: Iterable[Row]) -> None:
+        """Write shards that another writer made from these rows, which need no pixels here."""
+        for row in rows:
+            self._check_order(row)
+        for content in contents:
+            self._next_shard().write_bytes(content)
+
+    def _check_order(self, row: Row) -> None:
+        if row["clip"] in self.clips:
+            raise StoreError(f"{self.source}: clip {row['clip']!r} appears twice; names are unique")
+        if row["patient"] in self.patients and next(reversed(self.patients)) != row["patient"]:
+            raise StoreError(f"{self.source}: patient {row['patient']!r} returns; sort by patient")
+        self.clips.add(row["clip"])
+        self.patients[row["patient"]] = None
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
@@ -71,13 +87,16 @@ class Writer:
         if self.shard is not None and full:
             self.shard.close()
         if self.shard is None or full:
-            self.shard = create_shard(self.folder / f"{self.source}-{self.num_shards:05d}.parquet")
-            self.num_shards += 1
+            self.shard = create_shard(self._next_shard())
             self.shard_bytes, self.num_groups = 0, 0
         self.shard.write_table(pa.Table.from_pylist(self.rows, schema=SCHEMA))
         self.shard_bytes += self.row_bytes
         self.num_groups += 1
         self.rows, self.row_bytes = [], 0
+
+    def _next_shard(self) -> Path:
+        self.num_shards += 1
+        return self.folder / f"{self.source}-{self.num_shards - 1:05d}.parquet"
 
 
 def create_shard(path: Path) -> pq.ParquetWriter:

@@ -8,7 +8,9 @@ from lus_ray import clip
 from lus_ray.data import ledger
 from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
-from lus_ray.data.ingest.pipeline import ingest, list_sources
+from lus_ray.data.ingest import parts
+from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.ingest.readers import list_sources
 from lus_ray.errors import SourceError
 
 
@@ -39,7 +41,7 @@ def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
         "folder", own, store, max_side=30, progress=lambda *numbers: counts.append(numbers)
     )
     assert [numbers[0] for numbers in counts] == [1, 2, 3, 4]
-    assert counts[-1][1:] == (9, 19)  # nine of ten rows have a file
+    assert counts[-1][1:] == (8, 19)  # eight of ten rows have a file and a patient
     assert (summary.num_clips, summary.num_frames, summary.num_patients) == (4, 19, 3)
     assert summary.labels["severity"] == {"0": 1, "2": 1, "3": 1}
     assert summary.frames_per_second > 0
@@ -57,6 +59,28 @@ def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
     assert (row["height"], row["width"], row["fps"]) == (20, 30, 25.0)
     assert row["mm_per_pixel"] == pytest.approx(1.0)  # half the size, twice the spacing
     assert row["sha256"] == clip.hash_pixels(clip.frames_of(row))
+
+
+@pytest.mark.slow
+def test_parts_make_the_clips_and_the_ledger_of_one_process(own, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(parts, "PART_CLIPS", 3)
+    workers, stored = [], tmp_path_factory.mktemp("stores")
+
+    def map_in_order(items, worker, settings):
+        workers.append(worker(**settings))
+        for item in items:
+            yield from workers[-1]({"packed": [item]})["packed"].to_pylist()
+
+    for name, mapped in (("one", None), ("parts", map_in_order)):
+        ingest("folder", own, stored / name, missing_patient="own", map_in_order=mapped)
+    one, several = (
+        (list(stores.read(stored / name)), ledger.read(stored / name / "ledger.jsonl"))
+        for name in ("one", "parts")
+    )
+    assert one == several
+    assert len(stores.list_shards(stored / "parts")) == 2  # no clip of the last part is good
+    with pytest.raises(SourceError, match="give a folder that all machines share"):
+        workers[0].make_part(0, ["folder/another"])
     assert row["signature"]
     recorded = json.loads((store / "store.json").read_text())["sources"]["folder"]
     assert (recorded["max_side"], recorded["missing_patient"]) == (30, "refuse")
