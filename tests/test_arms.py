@@ -28,14 +28,15 @@ from lus_ray.data.loading.batches import InMemory, Tracks, size_of, view_of
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.metrics import classification, frames, multilabel, segmentation
-from lus_ray.orchestration import campaign
+from lus_ray.orchestration.cells.inputs import input_sizes
 from lus_ray.predictor import Predictor
-from lus_ray.runs import cell_predictions, cell_rows, example_images, leakage, predictions
+from lus_ray.runs import cell_predictions, cell_rows, leakage, predictions
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.plan import RunPlan, RunRequest
 from lus_ray.runs.prepare import list_cells, prepare
 from lus_ray.runs.run_cell import run
 from lus_ray.tasks.biomarker_classifiers import BiomarkerClassifiers
+from lus_ray.tasks.drawable import Drawable
 from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.merged_classes import MergedClasses
 from lus_ray.tasks.sklearn_expert import Expert
@@ -165,7 +166,7 @@ def equal(row: Row, wanted: Mapping[str, Any]) -> bool:
 
 def load_pixels(data: Path, experiment: Experiment) -> InMemory:
     clips = list(store.read(data))
-    sizes, mask_sizes = campaign.input_sizes(experiment)
+    sizes, mask_sizes = input_sizes(experiment)
     return InMemory(
         {s: {c["clip"]: view_of(s).resize(frames_of(c)) for c in clips} for s in sizes},
         {s: {c["clip"]: view_of(s).resize_masks(masks_of(c)) for c in clips} for s in mask_sizes},
@@ -434,7 +435,7 @@ def test_networks_of_frames_show_examples_of_tested_frames(finished):
     for arm in finished.arms:
         folder = finished.folder(arm) / "pictures"
         task = arm.task()
-        if not isinstance(task, example_images.Drawable) or arm.crossfit or arm.rows.clips:
+        if not isinstance(task, Drawable) or arm.crossfit or arm.rows.clips:
             assert not folder.exists(), arm.name
             continue
         tested = {row["clip"] for row in finished.table(arm.name)[1] if row["split"] == "test"}
@@ -518,6 +519,6 @@ def test_the_views_of_an_arm_and_its_inputs_are_loaded(name):
         arms = {str(pattern_of(arm, chosen)): arm for arm in chosen.arms}  # networks take long
         tasks = [arm.task() for arm in arms.values()]
         viewing = [task for task in tasks if isinstance(getattr(task, "view", None), View)]
-        sizes, mask_sizes = campaign.input_sizes(chosen)
+        sizes, mask_sizes = input_sizes(chosen)
         assert sizes == {size_of(task.view) for task in viewing}
         assert mask_sizes == {size_of(task.view) for task in viewing if task.scheme}

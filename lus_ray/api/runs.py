@@ -222,13 +222,15 @@ def execute(
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     stores = [*over, *filter(None, [options.get("data")])]
     refuse_bad_places(study, out, stores, address=options.get("address"))
-    from lus_ray.orchestration import run_options
-    from lus_ray.runs import external_images
+    from lus_ray.orchestration import campaign, run_options  # import torch
 
+    examples = []
     with PhaseLog(notify, f"reading the study {study} ...") as log:
-        examples = [e for store in over for e in external_images.select_examples(store)]
+        if over:
+            from lus_ray.runs import external_images  # imports matplotlib
+
+            examples = [e for store in over for e in external_images.select_examples(store)]
         request = run_options.build_request(study, size=size, out=out, notify=log.notify, **options)
-        from lus_ray.orchestration import campaign  # imports Ray
     folder = RunFolder(out)
     try:
         campaign.run(request, notify)

@@ -16,12 +16,14 @@ from typing import Any
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.bench.measure import refuse, torch_threads
-from lus_ray.clip import Row, frames_of, masks_of
+from lus_ray.clip import Row
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
-from lus_ray.data.loading.batches import FrameSize, InMemory, view_of
+from lus_ray.data.loading.batches import FrameSize, InMemory
+from lus_ray.data.loading.resizing import load_frames
 from lus_ray.experiment import Experiment
 from lus_ray.orchestration import campaign
+from lus_ray.orchestration.cells.inputs import input_sizes
 from lus_ray.runs import layout, predictions, run_cell
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
@@ -94,30 +96,15 @@ def two_processes() -> ProcessPoolExecutor:
 
 def run_on_threads(num_threads: int, cell: Cell, plan: RunPlan, data: Path) -> dict[str, float]:
     """Run a cell in this process on so many threads of torch and BLAS; its validation scores."""
-    sizes = map(frozenset, campaign.input_sizes(plan.experiment))
+    pixels = _read_pixels(data, *map(frozenset, input_sizes(plan.experiment)))
     with torch_threads(num_threads), threadpool_limits(num_threads):
-        return run_cell.run(cell, plan, _read_pixels(data, *sizes), lambda values: None)
+        return run_cell.run(cell, plan, pixels, lambda values: None)
 
 
 @lru_cache(maxsize=2)
-def _read_pixels(
-    data: Path, frame_sizes: frozenset[FrameSize], mask_sizes: frozenset[FrameSize]
-) -> InMemory:
+def _read_pixels(data: Path, *sizes: frozenset[FrameSize]) -> InMemory:
     """The resized frames and masks of all clips; read once per process and set of sizes."""
-    rows = list(store.read(data)) if frame_sizes else []
-    frames = {
-        size: {row["clip"]: view_of(size).resize(frames_of(row)) for row in rows}
-        for size in frame_sizes
-    }
-    masks = {
-        size: {
-            row["clip"]: view_of(size).resize_masks(ids)
-            for row in rows
-            if (ids := masks_of(row)) is not None
-        }
-        for size in mask_sizes
-    }
-    return InMemory(frames, masks)
+    return load_frames(data, store.read_index(data), *sizes, num_threads=1)
 
 
 def check_equal(ours: Path, theirs: Path, name: str, *, without: Collection[str] = ()) -> None:
@@ -126,10 +113,8 @@ def check_equal(ours: Path, theirs: Path, name: str, *, without: Collection[str]
     def read_rows(path: Path) -> list[Row]:
         return predictions.read(path)[1].drop_columns(list(without)).to_pylist()
 
-    tables, others = (
-        [cell.predictions_name for cell in RunFolder(out).finished_cells()]
-        for out in (ours, theirs)
-    )
+    cells = [RunFolder(out).finished_cells() for out in (ours, theirs)]
+    tables, others = ([cell.predictions_name for cell in side] for side in cells)
     if tables != others:
         refuse(f"{name!r} made {len(others)} prediction tables where ours made {len(tables)}")
     for table in tables:

@@ -1,16 +1,16 @@
-"""Small cells in parallel on a Ray cluster, against the same cells one after another.
+"""A run of small cells on two cores, its start included, against the same cells in other ways.
 
 Three networks that score frames, on four folds: 12 cells of about a second each, on phantom clips
 of 24 patients, two clips of 12 frames each, at 64 x 64.
 Rivals: a plain loop of one process, on one and on two torch threads; and a pool of two processes
-that stays for all runs, while each campaign starts its own two. On one thread every value of every
+that stays for all runs, while each campaign forks its own. On one thread every value of every
 prediction table is equal; two threads round differently: only clips, splits and targets are.
-"added per cell" is the time of both CPUs that a campaign spends outside its cells.
+The same campaign on a Ray cluster that runs is what a larger one does; "added per cell" is the time
+of both CPUs that it spends outside its cells.
 """
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from lus_ray.tasks import FrameScore
 TARGET, TARGET_PROCESSES, LIMIT_MS = 1.6, 1.0, 3000.0
 NETWORKS = {"cnn": FrameCNN, "resnet18": resnet18, "stn": STN}
 VIEW = View(num_frames=1, height=64, width=64, num_samples=0)
-PREDICTIONS = ("probability", "outputs")
+TWO_THREADS, PREDICTIONS = "one after another, 2 threads", ("probability", "outputs")
 
 
 def compare(
@@ -41,24 +41,20 @@ def compare(
     slow: dict[str, Any] = {"children": True, "repeats": 2, "warmup": 0}
     with phantom_store(**clips, masks="none") as (root, data), two_processes() as pool:
         runs = Runs(experiment(networks, num_draws), data, root)
+        loops: dict[str, Run] = {
+            "one after another, 1 thread": partial(runs.run_in_loop, "loop", 1),
+            TWO_THREADS: partial(runs.run_in_loop, "two", 2),
+        }
+        processes: dict[str, Run] = {"two processes that stay": partial(runs.run_in_pool, pool)}
+        name, checked = f"{4 * len(networks)} cells", {"check": _check_fold, **slow}
+        yield name, Comparison(runs.campaign, loops, target=TARGET, **checked)
+        target = TARGET_PROCESSES
+        yield "against processes", Comparison(runs.campaign, processes, target=target, **checked)
         yield "start and end of Ray", Comparison(_start_and_end, **slow)
         with connect(None, imports=CELL_MODULE):
-            ours = runs.campaign(folds=(0,))
-            loop = runs.run_in_loop("loop", 1, (0,))
-            check_equal(ours, loop, "one after another")
-            check_equal(ours, runs.run_in_pool(pool, (0,)), "two processes")
-            two = runs.run_in_loop("loop on 2 threads", 2, (0,))
-            check_equal(ours, two, "one after another, 2 threads", without=PREDICTIONS)
             outside: list[float] = []
-            rivals: dict[str, Run] = {
-                "one after another, 1 thread": partial(runs.run_in_loop, "loop", 1),
-                "one after another, 2 threads": partial(runs.run_in_loop, "two", 2),
-                "two processes that stay": partial(runs.run_in_pool, pool),
-            }
-            measured = Comparison(partial(_run_campaign, runs, outside), rivals, **slow).measure(2)
-    *loops, processes = measured.rivals
-    yield f"{4 * len(networks)} cells", replace(measured, rivals=tuple(loops), target=TARGET)
-    yield "against processes", replace(measured, rivals=(processes,), target=TARGET_PROCESSES)
+            campaign = partial(_run_campaign, runs, outside)
+            yield "on a Ray cluster", Comparison(campaign, processes, **checked)
     yield "added per cell", compare_timings(Timings(np.array(outside), 0.0), {}, target=LIMIT_MS)
 
 
@@ -79,9 +75,14 @@ def experiment(networks: tuple[str, ...], num_draws: int) -> Experiment:
     )
 
 
-def _run_campaign(runs: Runs, outside: list[float]) -> Path:
+def _check_fold(ours: Run, theirs: Run, name: str) -> None:
+    without = PREDICTIONS if name == TWO_THREADS else ()
+    check_equal(ours(folds=(0,)), theirs(folds=(0,)), name, without=without)
+
+
+def _run_campaign(runs: Runs, outside: list[float], folds: tuple[int, ...] = ()) -> Path:
     began = time.perf_counter()
-    out = runs.campaign()
+    out = runs.campaign(folds)
     cpus_s = ray.cluster_resources()["CPU"] * (time.perf_counter() - began)
     inside_s = cell_seconds(out)
     outside.append((cpus_s - sum(inside_s)) / len(inside_s))

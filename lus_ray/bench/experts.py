@@ -1,8 +1,8 @@
 """Experts of a study, fitted in parallel as cells, against a loop of scikit-learn.
 
 Seven kinds, three labels and three folds are 63 fits (three times that where a seed changes the
-fit) on 42 features of four samples of each of 128 phantom clips of 32 patients. Features and
-cluster are ready before the clock starts.
+fit) on 42 features of four samples of each of 128 phantom clips of 32 patients. Features are ready
+before the clock starts.
 Rivals: a script on one BLAS thread that reads each feature table once, predicts all clips at
 once and stores nothing; and the same cells in a loop of one process. The cells are equal in every
 value; the script, which multiplies matrices of all clips at once, to 1e-5.
@@ -23,7 +23,6 @@ from lus_ray.data.labels import CLASSES, class_index, oversample
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import fixed_test
-from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell, cell_seed
 from lus_ray.runs.layout import RunFolder
@@ -47,7 +46,7 @@ def compare(
 ) -> Iterator[tuple[str, Comparison]]:
     """All experts of a study on two cores; few repeats, as one takes many seconds."""
     clips = {"patients": num_patients, "clips": 4, "frames": 8, "size": 64}
-    with phantom_store(**clips, masks="none") as (root, data), connect(None, imports=CELL_MODULE):
+    with phantom_store(**clips, masks="none") as (root, data):
         runs = Runs(experiment(kinds, labels), data, root)
         runs.given = runs.run_in_loop("features", 1, arm="intensity")
         check_equal(runs.campaign(), cells := runs.run_in_loop("loop of cells", 1), "cells")

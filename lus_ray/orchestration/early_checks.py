@@ -3,11 +3,23 @@
 from collections.abc import Sequence
 
 from lus_ray.data.store import require_shards
+from lus_ray.errors import PlanError
 from lus_ray.orchestration import studies
 from lus_ray.orchestration.cluster.job_folder import refuse_job_folder
 from lus_ray.storage import lease
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.storage.writable import refuse_unwritable
+
+MIN_FREE_BYTES = 200 << 20
+
+
+def refuse_full_disk(out: PathOrUri, free_bytes: int) -> None:
+    """Raise PlanError for a run folder on a disk without space for results."""
+    if free_bytes < MIN_FREE_BYTES:
+        raise PlanError(
+            f"{out}: only {free_bytes >> 20} MiB free, {MIN_FREE_BYTES >> 20} MiB are needed; "
+            "free some space or choose another --out"
+        )
 
 
 def refuse_bad_places(

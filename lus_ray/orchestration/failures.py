@@ -1,19 +1,11 @@
 """Which failures a campaign retries: lost processes and machines, and not errors of a cell."""
 
 import re
-
-import ray.exceptions
+import sys
 
 MAX_RETRIES = 3
 """Losses of one cell's process in one campaign after which the cell has failed."""
 
-LOST = (
-    ray.exceptions.RayActorError,
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.ObjectLostError,
-    ray.exceptions.OutOfMemoryError,
-)
 TIMEOUTS = ("WorkerHealthCheckTimeoutError", "WorkerGroupStartupTimeoutError")
 """Ray Train's errors for workers that do not answer."""
 
@@ -22,8 +14,20 @@ class WorkerLostError(Exception):
     """A worker of a cell, or what it read, is gone; the cell itself did nothing wrong."""
 
 
+def lost_errors() -> tuple[type[Exception], ...]:
+    """Errors of lost processes and machines, with Ray's in a process that has imported it."""
+    if "ray" not in sys.modules:
+        return (WorkerLostError,)
+    from ray import exceptions
+
+    return (
+        exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError,
+        exceptions.ObjectLostError, exceptions.OutOfMemoryError, WorkerLostError,
+    )  # fmt: skip
+
+
 def describe_loss(text: str) -> str | None:
-    """Why a process is gone, from Ray's text; None for an error of the cell."""
+    """Why a process is gone, from a text like Ray's; None for an error of the cell."""
     if "NODE_OUT_OF_MEMORY" in text or "OutOfMemoryError" in text:
         return "it ran out of memory"
     if "node has died" in text or "NodeDiedError" in text or "ObjectLostError" in text:
@@ -39,7 +43,7 @@ def find_cell_error(text: str) -> str | None:
 
 def is_loss(failure: BaseException) -> bool:
     """Whether an error, or any error that Ray Train wraps in it, is a loss."""
-    if isinstance(failure, (*LOST, WorkerLostError)) or type(failure).__name__ in TIMEOUTS:
+    if isinstance(failure, lost_errors()) or type(failure).__name__ in TIMEOUTS:
         return True
     names = ("controller_failure", "health_check_failure", "__cause__")
     inner = [getattr(failure, name, None) for name in names]

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from lus_ray.errors import PlanError
 from lus_ray.experiment import TRIAL_SIZES, Arm, Experiment
 from lus_ray.orchestration.cluster.resources import Cluster, Node
+from lus_ray.orchestration.early_checks import refuse_full_disk
 from lus_ray.orchestration.step_costs import StepCosts, trains_on_frames
 from lus_ray.orchestration.worker_rule import Allocation, allocate
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.training.step_cost import StepCost
 
-MIN_FREE_BYTES = 200 << 20
 MAX_TRIALS_UNKNOWN = 16
 """Concurrent trials if the limits of the autoscaler cannot be read."""
 
@@ -134,11 +134,7 @@ def check_plan(
                 f"arm {name!r} needs {_describe(wanted)}, the cluster has {cluster.describe()}; "
                 f"{_suggest_change(wanted, cluster)}"
             )
-    if free_bytes < MIN_FREE_BYTES:
-        raise PlanError(
-            f"{out}: only {free_bytes >> 20} MiB free, {MIN_FREE_BYTES >> 20} MiB are needed; "
-            "free some space or choose another --out"
-        )
+    refuse_full_disk(out, free_bytes)
     if size == "full" and not cluster.gpus and any(arm.recipe for arm in experiment.arms):
         notes.append("no GPU: the published recipe takes days on CPUs; use --size laptop")
     if streamed:

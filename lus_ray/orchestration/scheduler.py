@@ -1,7 +1,7 @@
 """The order of cells: each starts once its inputs are finished.
 
-Why a Tune searcher: Tune asks it for the next trial whenever there is capacity, so that one run
-executes all ready cells in parallel.
+Whoever runs cells asks for the next one whenever there is capacity, and reports what becomes of it:
+a Tune run on a cluster (`tune_run`), or processes of the command (`local_run`).
 """
 
 import json
@@ -12,12 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
-
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
 
 from lus_ray.monitoring.events import Observer
 from lus_ray.orchestration.failures import MAX_RETRIES, describe_loss, find_cell_error
@@ -27,8 +22,11 @@ from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import CellFolder
 from lus_ray.runs.plan import RunPlan
 
+FINISHED = "FINISHED"
+"""Suggested when no cell is left, as Tune has it."""
 
-class CellScheduler(Searcher):
+
+class CellScheduler:
     """Suggests the unfinished cells of a plan in order, each once its inputs are finished.
 
     A cell whose process or machine is lost is queued again and resumes from its last state; one
@@ -39,7 +37,6 @@ class CellScheduler(Searcher):
         self, plan: RunPlan, observer: Observer, gpus: Callable[[Cell], float],
         share: Callable[[Cell], float] = lambda cell: 0.0,
     ) -> None:  # fmt: skip
-        super().__init__(metric="finished", mode="max")
         self.plan, self.observer, self.gpus, self.share = plan, observer, gpus, share
         folds = sorted({cell.fold for cell in plan.cells})
         self.searches = {
@@ -63,7 +60,7 @@ class CellScheduler(Searcher):
         self.last_report: dict[str, float] = {}
         self.pruned: set[Cell] = set()
         self.retries: Counter[Cell] = Counter()
-        self.ray_errors: dict[str, str] = {}
+        self.process_errors: dict[str, str] = {}
         self.max_running: int | None = None
         for name in self.searches:
             self._promote(name)
@@ -92,7 +89,7 @@ class CellScheduler(Searcher):
                 return self._start(trial_id, cell)
             else:
                 position += 1
-        return None if self.running else Searcher.FINISHED
+        return None if self.running else FINISHED
 
     def _has_room(self, cell: Cell) -> bool:
         """Whether the workers of Ray Train fit beside those that run: a trial reserves none."""
@@ -104,14 +101,12 @@ class CellScheduler(Searcher):
             self.last_report[trial_id] = time.monotonic()
             self.observer.on_report(cell, result)
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str) -> None:
         cell = self.running.pop(trial_id)
         self.last_report.pop(trial_id, None)
         folder = self.plan.folder_of(cell)
         folder.download_result()
-        is_finished, ray_error = folder.is_finished, self.ray_errors.pop(trial_id, "")
+        is_finished, ray_error = folder.is_finished, self.process_errors.pop(trial_id, "")
         if not is_finished and cell not in self.pruned and self._retry(cell, ray_error):
             return
         if cell.sample is not None:
@@ -138,12 +133,7 @@ class CellScheduler(Searcher):
         return is_pruned
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune saves its searcher for a resume of its own, which is not used
-
-    def save(self, *args: Any, **options: Any) -> None:
-        """Save nothing: the run folder says which cells are finished."""
-
-    restore = save_to_dir = save
+        return {}  # Tune saves what it runs for a resume of its own, which is not used
 
     def _start(self, trial_id: str, cell: Cell) -> dict[str, Any]:
         if cell.sample is not None:
@@ -242,25 +232,6 @@ class CellScheduler(Searcher):
             else:
                 self.failed[target] = "no search sample of it finished"
             self.observer.on_end(target, error=self.failed.get(target))
-
-
-class PruningScheduler(FIFOScheduler):
-    """First come, first served; stops the samples that their search prunes."""
-
-    def __init__(self, cells: CellScheduler) -> None:
-        super().__init__()
-        self.cells = cells
-
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        stop = self.cells.should_prune(trial.trial_id, result)
-        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
-
-    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Keep Ray's error; Tune calls this just before it completes the trial in the searcher."""
-        super().on_trial_error(tune_controller, trial)
-        path = Path(trial.error_file or "")
-        if path.is_file():
-            self.cells.ray_errors[trial.trial_id] = path.read_text(errors="replace")
 
 
 def val_score(folder: CellFolder) -> float:

@@ -28,6 +28,7 @@ from lus_ray.runs import domain_images
 from lus_ray.runs.domain_images import DomainPair, ExampleImage
 from lus_ray.runs.layout import CAPTIONS
 from lus_ray.tasks.clip_classification import ClipNetwork
+from lus_ray.tasks.drawable import Drawable
 from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.frame_diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
@@ -39,7 +40,6 @@ NUM_FRAMES = 4
 """Frames of the first sample of an example clip, evenly spaced."""
 NUM_BIOMARKERS = 3
 """Most probable biomarkers in a caption."""
-Drawable = FrameScore | FrameDiagnosis | Segmentation | ClipNetwork
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -22,6 +22,7 @@ from lus_ray.runs.cell import Cell, EpochCallback, cell_seed
 from lus_ray.runs.cell_log import CellLog
 from lus_ray.runs.cost import CostMeter, add_workers
 from lus_ray.runs.plan import RunPlan
+from lus_ray.tasks.drawable import Drawable
 from lus_ray.tasks.task import Task, with_arguments
 from lus_ray.training import checkpoint, loop
 from lus_ray.training.state import TrainingState
@@ -72,14 +73,13 @@ def run(
     # Example images are compared between arms; of clips split at random, other arms have none.
     is_comparable = not (arm.crossfit or arm.rows.clips or task.reads_rows)
     is_first = not cell.seed and fold.number == min(f.number for f in plan.folds)
-    if is_comparable and is_first:
+    if is_comparable and is_first and isinstance(task, Drawable):
         from lus_ray.runs import example_images  # needs matplotlib, which other cells do without
 
-        if isinstance(task, example_images.Drawable):
-            example_images.draw(
-                task, rows, pixels, folder.images, device=device,
-                learns=arm.rows.learns, unlabelled=arm.rows.unlabelled,
-            )  # fmt: skip
+        example_images.draw(
+            task, rows, pixels, folder.images, device=device,
+            learns=arm.rows.learns, unlabelled=arm.rows.unlabelled,
+        )  # fmt: skip
     table = [
         predictions.make_row(
             row,

@@ -52,13 +52,13 @@ def make_scheduler(
 def end(scheduler: CellScheduler, trial_id: str, *, error: str = "", score: float = 0.5) -> None:
     cell = scheduler.running[trial_id]
     if error:
-        scheduler.ray_errors[trial_id] = error
+        scheduler.process_errors[trial_id] = error
     else:
         folder = scheduler.plan.folder_of(cell)
         for path in (folder.cost, folder.predictions):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f'{{"val_scores": {{"score": {score}}}}}')
-    scheduler.on_trial_complete(trial_id, error=bool(error))
+    scheduler.on_trial_complete(trial_id)
 
 
 def test_no_more_cells_start_than_their_workers_fit(tmp_path):

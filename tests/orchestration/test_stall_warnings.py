@@ -5,18 +5,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from lus_ray.orchestration import stall_warnings
+from lus_ray.orchestration import planner
+from lus_ray.orchestration.cells import stall_warnings
+from lus_ray.orchestration.cells.stall_warnings import StallWarnings
 from lus_ray.orchestration.cluster.resources import Cluster, Node
 from lus_ray.orchestration.planner import CellResources
 from lus_ray.orchestration.scheduler import CellScheduler
-from lus_ray.orchestration.stall_warnings import StallWarnings
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
 from tests.orchestration.cheap_cells import experiment
 from tests.orchestration.test_scheduler import RecordingObserver
 
-RESOURCES = {"intensity": CellResources(1, 0.0, 0)}
+
+def explain_wait(cell, holders):
+    """On a cluster of one CPU, which is in use."""
+    wanted = CellResources(1, 0.0, 0)
+    return planner.explain_wait(wanted, Cluster((Node(1.0),)), [Node(0.0)], holders)
 
 
 @dataclass
@@ -28,11 +33,8 @@ class Trial:
 
 
 @pytest.fixture
-def scheduler(tmp_path, monkeypatch):
-    """A scheduler with the trials "a" and "b" on a cluster of one CPU, which is in use."""
-    cluster = staticmethod(lambda: Cluster((Node(1.0),)))
-    monkeypatch.setattr(stall_warnings.Cluster, "current", cluster)
-    monkeypatch.setattr(stall_warnings, "read_free_resources", lambda: [Node(0.0)])
+def scheduler(tmp_path):
+    """A scheduler with the trials "a" and "b"."""
     cells = (Cell("intensity", 0), Cell("intensity", 1))
     plan = RunPlan(experiment(6), "smoke", (), (), "", RunFolder(tmp_path), cells)
     return CellScheduler(plan, RecordingObserver(), lambda cell: 0.0)
@@ -41,7 +43,7 @@ def scheduler(tmp_path, monkeypatch):
 @pytest.fixture
 def poll(scheduler, monkeypatch):
     """`poll(trials, until)` calls back every second; returns the messages so far."""
-    warnings, clock = StallWarnings(scheduler, RESOURCES), SimpleNamespace(seconds=0)
+    warnings, clock = StallWarnings(scheduler, explain_wait), SimpleNamespace(seconds=0)
     monkeypatch.setattr(stall_warnings.time, "monotonic", lambda: 1000.0 + clock.seconds)
     for trial_id in ("a", "b"):  # by this clock, too, whenever the machine was started
         scheduler.suggest(trial_id)
@@ -49,7 +51,7 @@ def poll(scheduler, monkeypatch):
     def run(trials, until):
         for second in range(clock.seconds, until + 1):
             clock.seconds = second
-            warnings.on_step_begin(0, trials)
+            warnings.poll(trials)
         return scheduler.observer.messages
 
     return run

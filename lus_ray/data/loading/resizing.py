@@ -1,7 +1,7 @@
 """Resize the frames and masks of a store's clips, some clips at a time."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from lus_ray.clip import frames_of, masks_of
-from lus_ray.data.loading.batches import FrameSize, view_of
+from lus_ray.data.loading.batches import FrameSize, InMemory, view_of
 from lus_ray.data.store import read_located
 from lus_ray.storage.paths import PathOrUri
 
@@ -69,3 +69,20 @@ def resize_chunk(
         return {row["clip"]: view.resize(frames_of(row)) for row in rows}
     masks = ((row["clip"], masks_of(row)) for row in rows)
     return {clip: view.resize_masks(ids) for clip, ids in masks if ids is not None}
+
+
+def load_frames(
+    store: PathOrUri, index: pa.Table, sizes: Iterable[FrameSize], masked: Iterable[FrameSize], *,
+    num_threads: int,
+) -> InMemory:  # fmt: skip
+    """Every clip of the index in the memory of this process in each size, and its masks."""
+
+    def load(size: FrameSize, column: str) -> dict[str, np.ndarray]:
+        locations = locate(index, masked=column == "masks")
+        chunks = resize_clips(store, locations, size, column, num_threads=num_threads)
+        return {clip: pixels for chunk in chunks for clip, pixels in chunk.items()}
+
+    return InMemory(
+        {size: load(size, "frames") for size in sizes},
+        {size: load(size, "masks") for size in masked},
+    )

@@ -36,7 +36,7 @@ would ask a cloud for metadata and send statistics of its use."""
 
 WORKER_VARIABLES = ("RAY_TRAIN_V2_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 """Those that Ray reads where cells run; nodes of a joined cluster do not have this process's."""
-CELL_MODULE = "lus_ray.orchestration.trial"
+CELL_MODULE = "lus_ray.orchestration.cells.trial"
 """What a process imports before it can run a cell."""
 PRELOAD = "RAY_preload_python_modules"
 TRAIN_RUNS = "RAY_TRAIN_ENABLE_STATE_TRACKING"

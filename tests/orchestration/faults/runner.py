@@ -49,14 +49,16 @@ class Fault:
 
 
 WORKERS = ("--folds", "0", "--set", "e2e severity.recipe.workers=2")
+OWN_RAY = ("--dashboard",)
+"""A small run starts Ray if it is asked for a dashboard, and forks its cells otherwise."""
 FAULTS = {
     "trial": Fault(targets.trial),
     "worker": Fault(targets.train_worker, (3,), "prior*severity,e2e severity", WORKERS),
     "node": Fault(targets.node, (2, 2), retry_s=NODE_RETRY_S),
     "driver": Fault(targets.driver, is_retried=False),
     "driver of a cluster": Fault(targets.driver, (2,), is_retried=False),
-    "raylet": Fault(targets.own_raylet, is_retried=False),
-    "gcs": Fault(partial(targets.own_raylet, name="gcs_server"), is_retried=False),
+    "raylet": Fault(targets.own_raylet, options=OWN_RAY, is_retried=False),
+    "gcs": Fault(partial(targets.own_raylet, name="gcs_server"), options=OWN_RAY, is_retried=False),
 }
 
 

@@ -29,7 +29,7 @@ def test_a_second_driver_is_refused_and_a_third_resumes_after_a_kill(phantom_sto
 def test_an_interrupt_ends_the_command_with_its_own_code_and_every_process(phantom_store, tmp_path):
     command = Command(phantom_store, tmp_path)
     command.wait_for_a_cell()
-    assert len(command.processes()) > 4
+    assert len(command.processes()) == 3
     command.process.send_signal(signal.SIGINT)
     assert command.wait(60) == 130
     assert command.left_over(30) == []

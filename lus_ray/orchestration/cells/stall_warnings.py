@@ -1,15 +1,10 @@
 """Warnings of cells that wait for resources and of running cells that report nothing."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ray import tune
-
-from lus_ray.orchestration import planner
-from lus_ray.orchestration.cluster.resources import Cluster, read_free_resources
-from lus_ray.orchestration.planner import ResourcesByArm
 from lus_ray.orchestration.scheduler import CellScheduler
 from lus_ray.runs.cell import Cell
 
@@ -18,17 +13,25 @@ POLL_S = 1
 """Tune calls many times a second, with every trial that ever existed."""
 
 
-class StallWarnings(tune.Callback):
-    """Warns after one minute, and again after two, four and so on."""
+class StallWarnings:
+    """Warns after one minute, and again after two, four and so on.
 
-    def __init__(self, scheduler: CellScheduler, resources: ResourcesByArm) -> None:
-        self.scheduler, self.resources = scheduler, resources
+    `explain_wait` gives the reason why a cell waits, from the names of cells that run.
+    """
+
+    def __init__(
+        self, scheduler: CellScheduler, explain_wait: Callable[[Cell, Sequence[str]], str]
+    ) -> None:
+        self.scheduler, self.explain_wait = scheduler, explain_wait
         self.pending_since: dict[str, float] = {}
         self.next_warning_s: dict[str, float] = {}
         self.last_poll = 0.0
 
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Check every cell that was handed out; Tune calls it also while nothing happens."""
+    def poll(self, trials: Sequence[Any]) -> None:
+        """Check every cell that was handed out; call it often, also while nothing happens.
+
+        Of trials, `trial_id` and `status` are read, as Tune names them.
+        """
         now = time.monotonic()
         if now - self.last_poll < POLL_S:
             return
@@ -61,7 +64,5 @@ class StallWarnings(tune.Callback):
     def _describe_wait(self, cell: Cell, seconds: float) -> str:
         running = self.scheduler.running.items()
         holders = [holder.name for id_, holder in running if id_ not in self.pending_since]
-        reason = planner.explain_wait(
-            self.resources[cell.arm], Cluster.current(), read_free_resources(), holders
-        )
+        reason = self.explain_wait(cell, holders)
         return f"{cell.name} has waited {seconds:.0f} s for {reason}"
