@@ -59,6 +59,10 @@ def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
     assert (row["height"], row["width"], row["fps"]) == (20, 30, 25.0)
     assert row["mm_per_pixel"] == pytest.approx(1.0)  # half the size, twice the spacing
     assert row["sha256"] == clip.hash_pixels(clip.frames_of(row))
+    assert row["signature"]
+    recorded = json.loads((store / "store.json").read_text())["sources"]["folder"]
+    assert (recorded["max_side"], recorded["missing_patient"]) == (30, "refuse")
+    assert recorded["summary"]["num_clips"] == 4
 
 
 @pytest.mark.slow
@@ -81,10 +85,6 @@ def test_parts_make_the_clips_and_the_ledger_of_one_process(own, tmp_path_factor
     assert len(stores.list_shards(stored / "parts")) == 2  # no clip of the last part is good
     with pytest.raises(SourceError, match="give a folder that all machines share"):
         workers[0].make_part(0, ["folder/another"])
-    assert row["signature"]
-    recorded = json.loads((store / "store.json").read_text())["sources"]["folder"]
-    assert (recorded["max_side"], recorded["missing_patient"]) == (30, "refuse")
-    assert recorded["summary"]["num_clips"] == 4
 
 
 @pytest.mark.slow
