@@ -4,6 +4,7 @@ The comparison is that of the leak gate within a store: names in any spelling, e
 clips that show the same acquisition (`matching`). Who shares a group with such a patient goes, too.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -53,8 +54,9 @@ def find_overlap(
     for patient, group in group_of.items():
         if group in first and patient not in reasons:
             reasons[patient] = f"in one group with {first[group]!r}"
+    num_clips = Counter(patients)
     return tuple(
-        LeftOut(patient, patients.count(patient), reasons[patient]) for patient in sorted(reasons)
+        LeftOut(patient, num_clips[patient], reasons[patient]) for patient in sorted(reasons)
     )
 
 

@@ -23,7 +23,11 @@ MAX_SHARED = 32
 BLOCK = 1 << 16
 FULL = 127
 """A number 1 of a vector as it is stored."""
-PLANES = np.random.default_rng(0).standard_normal((35, NUM_TABLES, NUM_BITS)).astype(np.float32)
+SPREAD = 0x9E3779B1
+"""An odd number (Fibonacci hashing): many patches differ in few signs and would share buckets."""
+WORD = 32
+PLANES = np.random.default_rng(0).standard_normal((35, NUM_TABLES, WORD)).astype(np.float32)
+"""A word of signs for each table, of which a hash has the first ones."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class PatchIndex:
         keys = np.empty(len(names), np.uint64)
         for start in range(0, len(names), BLOCK):
             vectors = self.vectors[start : start + BLOCK].astype(np.float32)
-            keys[start : start + BLOCK] = self._hash(vectors @ PLANES[:, table])
+            keys[start : start + BLOCK] = _hash(vectors @ PLANES[:, table])
         keys = np.sort(keys << name_bits | names)
         hashes = keys >> name_bits
         ends = np.flatnonzero(np.diff(hashes, append=np.uint64(1 << NUM_BITS)))
@@ -90,7 +94,7 @@ class PatchIndex:
         """Pairs of patches that share a hash, once per hash."""
         num_patches = query.shape[1]
         projections = query.reshape(-1, len(PLANES)) @ PLANES.reshape(len(PLANES), -1)
-        hashes = self._hash(projections.reshape(-1, NUM_TABLES, NUM_BITS))
+        hashes = _hash(projections.reshape(-1, NUM_TABLES, WORD))
         buckets = (hashes >> self.check_bits) + self.starts.shape[1] * np.arange(NUM_TABLES)
         start = self.starts.ravel()[buckets].ravel().astype(np.int64)
         length = self.starts.ravel()[buckets + 1].ravel() - start
@@ -111,9 +115,11 @@ class PatchIndex:
         theirs = self.vectors[self.first[pairs.clip] + pairs.theirs].astype(np.float32)
         return np.einsum("nd,nd->n", query[pairs.variant, pairs.mine], theirs) / FULL
 
-    def _hash(self, projections: Float32[np.ndarray, "... bits"]) -> UInt32[np.ndarray, "..."]:
-        packed = np.packbits(projections > 0, axis=-1)  # four bytes, of which the last is part full
-        return packed.view(np.dtype(">u4"))[..., 0].astype(np.uint32) >> np.uint32(32 - NUM_BITS)
+
+def _hash(projections: Float32[np.ndarray, "... bits"]) -> UInt32[np.ndarray, "..."]:
+    words = np.packbits(projections > 0).view(np.dtype(">u4")).reshape(projections.shape[:-1])
+    hashes = words.astype(np.uint32) >> np.uint32(WORD - NUM_BITS)
+    return hashes * np.uint32(SPREAD) & np.uint32((1 << NUM_BITS) - 1)
 
 
 def quantize(vectors: Float32[np.ndarray, "N D"]) -> Int8[np.ndarray, "N D"]:
