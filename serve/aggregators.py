@@ -1,6 +1,5 @@
 """The aggregators: one score per clip from the probabilities of its frames."""
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -21,4 +20,4 @@ class Aggregators(ModelDeployment):
         self.stage = AggregatorsStage([verify(model, copies) for model in models])
 
     async def predict(self, *probabilities: np.ndarray) -> list[list[ClipScore]]:
-        return await asyncio.to_thread(lambda: [self.stage(clip) for clip in probabilities])
+        return await self.read(lambda: [self.stage(clip) for clip in probabilities])

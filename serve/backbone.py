@@ -36,6 +36,8 @@ class Backbone(ModelDeployment):
         self.batcher.limit = config.get("max_batch_size", MAX_BATCH_SIZE)
 
     async def predict(self, *clips: np.ndarray) -> list[Prediction]:
+        if len(clips) == 1:  # without a task
+            return [await self.batcher(clips[0])]
         return await asyncio.gather(*map(self.batcher, clips))
 
     async def attend(

@@ -8,7 +8,9 @@ and a burst is sent together.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -68,3 +70,44 @@ class Batcher(Generic[Item, Result]):
     async def _process_alone(self, item: Item) -> Result:
         (result,) = await self.process([item])
         return result
+
+
+class JobThread:
+    """One thread for short jobs beside the event loop; jobs of one turn of the loop run in one go.
+
+    Why: threads that compute in Python only wait for one another, and each end wakes the loop.
+    """
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
+        self.waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+
+    async def __call__(self, function: Callable[..., Result], *args: Any) -> Result:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        if not self.waiting:
+            loop.call_soon(self._start, loop)
+        self.waiting.append((partial(function, *args), future))
+        return await future
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        jobs, self.waiting = self.waiting, []
+        self.thread.submit(self._run, jobs, loop)
+
+    def _run(
+        self, jobs: list[tuple[Callable[[], Any], "asyncio.Future[Any]"]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:  # fmt: skip
+        ends: list[Callable[[], None]] = []
+        for job, future in jobs:
+            try:
+                ends.append(partial(future.set_result, job()))
+            except Exception as error:
+                ends.append(partial(future.set_exception, error))
+        loop.call_soon_threadsafe(_finish, [future for _, future in jobs], ends)
+
+
+def _finish(futures: "list[asyncio.Future[Any]]", ends: list[Callable[[], None]]) -> None:
+    for future, end in zip(futures, ends, strict=True):
+        if not future.cancelled():
+            end()

@@ -14,6 +14,7 @@ import torch
 from lus_ray.errors import ServeError
 from lus_ray.inference.model_selection import hash_checkpoint
 from lus_ray.inference.served_model import ServedModel
+from serve.batching import JobThread
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ class DeploymentInfo:
 
 
 class ModelDeployment:
-    """Base of the deployments that hold models."""
+    """Base of the deployments that hold models.
+
+    `read` computes what reads predictions, not frames; colocated deployments share one.
+    """
 
     def __init__(self, models: Sequence[ServedModel], reads: str | None = None) -> None:
         self.info = DeploymentInfo(tuple(models), reads)
+        self.read = JobThread()
 
     async def get_info(self) -> DeploymentInfo:
         return self.info
@@ -43,7 +48,8 @@ class ModelDeployment:
         self.info = replace(self.info, parity=parity)
 
     def select_device(self) -> str:
-        if not (ray.get_gpu_ids() and torch.cuda.is_available()):
+        # Without a cluster, asking Ray for GPUs would start one.
+        if not (ray.is_initialized() and ray.get_gpu_ids() and torch.cuda.is_available()):
             return "cpu"
         # The precision of the stored predictions: full where a CPU computed them.
         torch.backends.cudnn.allow_tf32 = self.info.models[0].on_gpu

@@ -13,6 +13,7 @@ from ray import serve
 
 from lus_ray.errors import LusError, ServeError
 from serve.application import FRAME_SLOTS, LocalStage, RemoteStage, Stage, slot_of, source_slot
+from serve.batching import JobThread
 from serve.plan import PLAN, PlannedApplication, read_plan
 from serve.slots import create
 
@@ -68,6 +69,7 @@ class PlanDirectory:
         self.version: tuple[int, int] | None = None
         self.loading = ThreadPoolExecutor(1, thread_name_prefix="load")
         """One application after the other: imports of libraries in several threads may fail."""
+        self.read = JobThread()
 
     async def list_names(self) -> list[str]:
         state = (self.folder / PLAN).stat()
@@ -83,12 +85,14 @@ class PlanDirectory:
         arguments = (slot, planned.models, planned.reads, self.folder)
         loop = asyncio.get_running_loop()
         try:
-            return LocalStage(await loop.run_in_executor(self.loading, create, *arguments))
+            deployment = await loop.run_in_executor(self.loading, create, *arguments)
         except LusError:
             raise
         except Exception as error:
             reason = f"{slot}: cannot be loaded ({type(error).__name__}); run its cells again"
             raise ServeError(reason) from error
+        deployment.read = self.read
+        return LocalStage(deployment)
 
     def invalidate(self) -> None:
         self.version = None

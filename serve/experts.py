@@ -1,6 +1,5 @@
 """The experts of one label: small models that read only the backbone's prediction."""
 
-import asyncio
 from pathlib import Path
 
 from ray import serve
@@ -21,7 +20,7 @@ class Experts(ModelDeployment):
         self.stage = ExpertsStage([verify(model, copies) for model in models])
 
     async def predict(self, *biomarkers: Prediction) -> list[list[ExpertGroup]]:
-        return await asyncio.to_thread(self.stage.predict_batch, biomarkers)
+        return await self.read(self.stage.predict_batch, biomarkers)
 
     async def weigh_signs(self, biomarkers: Prediction) -> list[float] | None:
-        return await asyncio.to_thread(self.stage.weigh_signs, biomarkers)
+        return await self.read(self.stage.weigh_signs, biomarkers)

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.response import Stopwatch, build_response, inspect_clip
+from lus_ray.inference.response import ClipInspection, Stopwatch, build_response
 from lus_ray.inference.schema import CLIP_RESPONSE, ClipResponse
 from lus_ray.inference.served_model import ServedModel
 from serve.application import Route
@@ -49,20 +49,17 @@ class ClipHandler:
     async def predict(
         self,
         decoded: DecodedVideo,
+        inspection: ClipInspection,
         route: Route,
         watch: Stopwatch,
         *,
-        preview: bool = False,
         uncertainty: bool = False,
         attention: bool = False,
     ) -> ClipResponse:
         """The response of a route to decoded frames; the route is in use meanwhile."""
         pipeline = Pipeline(route, self.limits, watch)
         with self.router.in_use(route):
-            outputs, inspection = await asyncio.gather(
-                pipeline(decoded.frames, uncertainty=uncertainty, attention=attention),
-                asyncio.to_thread(inspect_clip, decoded, preview=preview),
-            )
+            outputs = await pipeline(decoded.frames, uncertainty=uncertainty, attention=attention)
         return build_response(
             inspection, outputs,
             models=models_of(route), parity=parity_of(route), timings_ms=watch.spent_ms,
@@ -78,11 +75,12 @@ class ClipHandler:
             file = await self._receive(request)
         async with self._admit():
             with watch.time("decode"):
-                decoded = await self.decoders.decode(file, allow_text="allow_text" in options)
+                decoded, inspection = await self.decoders.decode(
+                    file, allow_text="allow_text" in options, preview="preview" in options
+                )
             response = await self.predict(
-                decoded, self.router.route, watch,
-                preview="preview" in options, uncertainty="uncertainty" in options,
-                attention="attention" in options,
+                decoded, inspection, self.router.route, watch,
+                uncertainty="uncertainty" in options, attention="attention" in options,
             )  # fmt: skip
         response.timings_ms["total"] = round(watch.stop(), 3)
         return response

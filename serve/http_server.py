@@ -30,7 +30,8 @@ class HttpServer:
 
         config = uvicorn.Config(
             app, http=LimitedProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, date_header=False, timeout_keep_alive=int(limits.idle_seconds),
+            server_header=False, date_header=False, proxy_headers=False,
+            timeout_keep_alive=int(limits.idle_seconds),
         )  # fmt: skip
         self.server = uvicorn.Server(config)
 
@@ -96,7 +97,8 @@ def bind_socket(host: str, port: int, *, shared: bool = True) -> socket.socket:
     """A listening socket, by default shared with other replicas; ServeError if it cannot listen."""
     try:
         address: Any = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(address[0], address[1])
+        # With its protocol: only where asyncio knows that it is TCP does it send without a delay.
+        listening = socket.socket(*address[:3])
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         listening.bind(address[4])

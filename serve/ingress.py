@@ -13,7 +13,7 @@ from ray import serve
 from lus_ray.data.decoding.file_types import EXTENSIONS
 from lus_ray.inference import parity
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.response import Stopwatch, describe_models, wrap_frames
+from lus_ray.inference.response import Stopwatch, describe_models, inspect_clip, wrap_frames
 from lus_ray.inference.schema import SERVED_MODELS, ClipResponse, ModelInfo, ServedModels
 from lus_ray.inference.summaries import write_banner
 from lus_ray.storage.paths import parse
@@ -99,8 +99,10 @@ class Ingress:
         loop = asyncio.get_running_loop()
 
         async def predict_async(frames: UInt8[np.ndarray, "N H W"]) -> ClipResponse:
+            clip = wrap_frames(frames)
+            inspection = await asyncio.to_thread(inspect_clip, clip, preview=False)
             async with asyncio.timeout(self.limits.request_seconds):
-                return await self.handler.predict(wrap_frames(frames), route, Stopwatch({}))
+                return await self.handler.predict(clip, inspection, route, Stopwatch({}))
 
         def predict(frames: UInt8[np.ndarray, "N H W"]) -> ClipResponse:
             return asyncio.run_coroutine_threadsafe(predict_async(frames), loop).result()

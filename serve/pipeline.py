@@ -63,18 +63,17 @@ class Pipeline:
             RequestError: the queue of a stage is full (429), or none of its replicas lives (503).
         """
         shared = SharedFrames(frames)
-        await asyncio.gather(
-            self._predict_labels(shared, attention),
-            self._predict_networks(shared),
-            self._predict_scores(shared),
-            self._predict_masks(shared, uncertainty),
-        )
+        branches = {
+            "backbone": lambda: self._predict_labels(shared, attention),
+            "classifiers": lambda: self._predict_networks(shared),
+            "scorer": lambda: self._predict_scores(shared),
+            "segmenter": lambda: self._predict_masks(shared, uncertainty),
+        }
+        await asyncio.gather(*(branches[slot]() for slot in branches if slot in self.route))
         self.outputs.experts = merge_groups(self.outputs.experts, self.networks)
         return self.outputs
 
     async def _predict_labels(self, frames: SharedFrames, attention: bool) -> None:
-        if "backbone" not in self.route:
-            return
         with self.watch.time("backbone"):
             biomarkers = self.outputs.biomarkers = await self._call_batched("backbone", frames)
         with self.watch.time("experts"):
@@ -93,13 +92,10 @@ class Pipeline:
                 )
 
     async def _predict_networks(self, frames: SharedFrames) -> None:
-        if "classifiers" in self.route:
-            with self.watch.time("classifiers"):
-                self.networks = await self._call_batched("classifiers", frames)
+        with self.watch.time("classifiers"):
+            self.networks = await self._call_batched("classifiers", frames)
 
     async def _predict_scores(self, frames: SharedFrames) -> None:
-        if "scorer" not in self.route:
-            return
         with self.watch.time("frames"):
             scores = self.outputs.frames = await self._call("scorer", frames)
         with self.watch.time("clip_scores"):
@@ -108,9 +104,8 @@ class Pipeline:
                 self.outputs.clip_scores = await self._call_batched("aggregators", probability)
 
     async def _predict_masks(self, frames: SharedFrames, uncertainty: bool) -> None:
-        if "segmenter" in self.route:
-            with self.watch.time("masks"):
-                self.outputs.masks = await self._call("segmenter", frames, uncertainty)
+        with self.watch.time("masks"):
+            self.outputs.masks = await self._call("segmenter", frames, uncertainty)
 
     async def _call_batched(self, slot: str, clip: Any) -> Any:
         """Call a stage for which many clips cost little more than one."""

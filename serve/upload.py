@@ -20,6 +20,7 @@ from starlette.requests import Request
 from lus_ray.data.decoding.decoder import DecodedVideo, FileDecoder
 from lus_ray.errors import DecodeError
 from lus_ray.inference.limits import ServiceLimits
+from lus_ray.inference.response import ClipInspection, inspect_clip
 from serve.errors import RequestError
 
 FORM_OVERHEAD = 2**16
@@ -87,20 +88,28 @@ class DecoderPool:
             decoder.start()
             self.free.put(decoder)
 
-    async def decode(self, file: BinaryIO, *, allow_text: bool = False) -> DecodedVideo:
-        """The frames of an open file, which is closed afterwards.
+    async def decode(
+        self, file: BinaryIO, *, allow_text: bool = False, preview: bool = False
+    ) -> tuple[DecodedVideo, ClipInspection]:
+        """The frames of an open file, which is closed afterwards, and what needs no model.
 
         Raises:
             RequestError: it is not a clip (400), exceeds a limit (422), or two processes in turn
                 were lost with it (503).
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.threads, self._decode, file, allow_text)
+        return await loop.run_in_executor(self.threads, self._read, file, allow_text, preview)
 
     def close(self) -> None:
         self.threads.shutdown()
         while not self.free.empty():
             self.free.get().close()
+
+    def _read(
+        self, file: BinaryIO, allow_text: bool, preview: bool
+    ) -> tuple[DecodedVideo, ClipInspection]:
+        decoded = self._decode(file, allow_text)
+        return decoded, inspect_clip(decoded, preview=preview)
 
     def _decode(self, file: BinaryIO, allow_text: bool) -> DecodedVideo:
         decoder = self.free.get()
@@ -131,7 +140,8 @@ async def _copy(
 ) -> None:
     num_bytes, more, start = 0, True, time.monotonic()
     while more:
-        message: MutableMapping[str, Any] = await asyncio.wait_for(messages(), limits.idle_seconds)
+        async with asyncio.timeout(limits.idle_seconds):
+            message: MutableMapping[str, Any] = await messages()
         elapsed = time.monotonic() - start
         if elapsed > limits.idle_seconds and num_bytes < elapsed * limits.bytes_per_second:
             raise TimeoutError

@@ -1,11 +1,12 @@
 """Waiting items are processed in groups, at once, and each gets its own result."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
-from serve.batching import Batcher
+from serve.batching import Batcher, JobThread
 
 
 def process_all(items: list[int], *, limit: int) -> tuple[list[Any], list[Any]]:
@@ -86,3 +87,16 @@ def test_it_continues_after_any_error(error):
         return result
 
     assert asyncio.run(gather()) == 1
+
+
+def test_jobs_of_one_turn_run_in_one_thread_and_a_failing_one_fails_alone():
+    async def gather() -> list[Any]:
+        run = JobThread()
+        jobs = (run(divmod, 7, number) for number in (2, 0, 7))
+        first = await asyncio.gather(*jobs, return_exceptions=True)
+        return [*first, await run(threading.current_thread)]
+
+    whole, failed, one, thread = asyncio.run(gather())
+    assert (whole, one) == ((3, 1), (1, 0))
+    assert isinstance(failed, ZeroDivisionError)
+    assert thread is not threading.current_thread()

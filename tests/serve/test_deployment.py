@@ -18,6 +18,7 @@ from serve.deployment import ModelDeployment
 def test_a_gpu_is_used_only_where_the_replica_has_a_share_of_it(
     monkeypatch, stored_on_gpu, gpu_ids, is_available, device
 ):
+    monkeypatch.setattr(deployment.ray, "is_initialized", lambda: True)
     monkeypatch.setattr(deployment.ray, "get_gpu_ids", lambda: gpu_ids)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: is_available)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not stored_on_gpu)

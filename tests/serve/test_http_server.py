@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lus_ray.inference.limits import ServiceLimits
 from serve.http_server import HttpServer
@@ -105,3 +106,25 @@ def _length(stream: Any) -> int:
         if line.startswith(b"content-length"):
             length = int(line.partition(b": ")[2])
     return len(stream.read(length))
+
+
+def test_small_packets_are_sent_without_a_delay():
+    """A client that keeps its connection would wait 40 ms for the body of each response."""
+
+    async def talk(address: Any, loop: ManualClockLoop) -> int:
+        connected = asyncio.Event()
+        made = HttpToolsProtocol.connection_made
+
+        def connection_made(protocol: Any, transport: Any) -> None:
+            made(protocol, transport)
+            sent.append(transport.get_extra_info("socket"))
+            connected.set()
+
+        sent: list[socket.socket] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(HttpToolsProtocol, "connection_made", connection_made)
+            with socket.create_connection(address):
+                await connected.wait()
+                return sent[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    assert use_server(talk) == 1

@@ -11,7 +11,7 @@ from lus_ray.data import store
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_reports import with_reports
 from lus_ray.inference.model_selection import neighbouring_runs
-from lus_ray.inference.response import LocalPipeline, Stopwatch, wrap_frames
+from lus_ray.inference.response import LocalPipeline, Stopwatch, inspect_clip, wrap_frames
 from lus_ray.inference.schema import to_dict
 from lus_ray.inference.served_model import ServedModel
 from serve import plan
@@ -82,7 +82,10 @@ def test_colocated_stages_answer_like_one_process_and_share_passes(runs, models,
         one_pass = backbone.predict_batch
         backbone.predict_batch = lambda clips: passes.append(len(clips)) or one_pass(clips)
         handler = ClipHandler(ServiceLimits(), None, router, IngressMetrics("here"))
-        replies = (handler.predict(clip, router.route, Stopwatch({})) for clip in clips)
+        replies = (
+            handler.predict(clip, inspect_clip(clip, preview=False), router.route, Stopwatch({}))
+            for clip in clips
+        )
         return [to_dict(reply) for reply in await asyncio.gather(*replies)]
 
     local = LocalPipeline(models)

@@ -37,7 +37,7 @@ def decode(pool: DecoderPool, clip: bytes, *, allow_text: bool = False) -> Decod
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the pool closes it
     file.write(clip)
     file.seek(0)
-    return asyncio.run(pool.decode(file, allow_text=allow_text))
+    return asyncio.run(pool.decode(file, allow_text=allow_text))[0]
 
 
 def picture(height: int, width: int) -> bytes:
