@@ -10,7 +10,7 @@ import click
 
 from lus_ray.cli.options import AT_LEAST_ONE, FOLDER, PATH_OR_URI, refuse_unwritable
 from lus_ray.cli.output import echo_result
-from lus_ray.cli.progress import show_clip_progress
+from lus_ray.cli.progress import show_clip_progress, show_lines
 from lus_ray.errors import InputError, LusError, SkippedError
 
 SIMULATORS = ("phantom", "control")
@@ -160,7 +160,8 @@ def check(store: Path | str, as_json: bool) -> None:
     """
     from lus_ray.data import check as checks
 
-    findings = checks.check_store(store)
+    with show_lines(step=f"checking {store} ..."):
+        findings = checks.check_store(store)
     if not as_json:
         echo_result(findings.text())
     page = checks.write_page(findings, store)

@@ -29,7 +29,7 @@ from lus_ray.data.duplicates.features import (
     describe_patches,
     extract_features,
 )
-from lus_ray.data.duplicates.patch_index import PatchIndex, PatchPairs, quantize
+from lus_ray.data.duplicates.patch_index import PatchIndex, quantize
 from lus_ray.storage.child_process import count_cores
 
 FINE = (0.95, 0.975, 1.0, 1.025, 1.05)
@@ -125,9 +125,9 @@ class _Search:
         patches = describe_patches(one, SCALES)
         query = np.stack([patches, patches * MIRRORED], axis=1)
         query = query.reshape(NUM_VARIANTS, *patches.shape[1:])
-        pairs = self.index.match(query)
-        new = (pairs.clip > number) & (self.groups[pairs.clip] != self.groups[number])
-        pairs = _keep_frequent(pairs.select(new), len(self.signatures))
+        candidates = self.groups != self.groups[number]
+        candidates[: number + 1] = False
+        pairs = self.index.match(query, candidates, least=MIN_VOTES)
         pairs = pairs.select(self.index.similarity(query, pairs) > ALIKE)
         positions = one.corners[pairs.mine, 1:]
         mirrored = pairs.variant[:, None] % 2
@@ -142,15 +142,6 @@ class _Search:
             if tried[candidate.other] <= MOST_TRIED:
                 kept.append(candidate)
         return kept
-
-
-def _keep_frequent(pairs: PatchPairs, num_clips: int) -> PatchPairs:
-    """Pairs of clips and variants that have enough of them for a candidate."""
-    pairs = pairs.select(np.bincount(pairs.clip, minlength=num_clips)[pairs.clip] >= MIN_VOTES)
-    _, place, counts = np.unique(
-        pairs.clip * NUM_VARIANTS + pairs.variant, return_inverse=True, return_counts=True
-    )
-    return pairs.select(counts[place] >= MIN_VOTES)
 
 
 def _describe(signature: bytes) -> tuple[UInt8[np.ndarray, "N 3"], Int8[np.ndarray, "N D"]]:

@@ -4,7 +4,7 @@ A hash is the signs of random projections; every patch has several. They are lon
 patches share one by chance: a query costs nearly the same among a hundred clips and among a hundred
 thousand, and whether two clips match does not depend on the others.
 
-Letters: N patches of a clip, M patches in all, V variants of a query, D numbers per patch, P pairs.
+Letters: N patches of a clip, C clips, V variants of a query, D numbers per patch, P pairs.
 """
 
 from collections.abc import Iterable
@@ -90,9 +90,17 @@ class PatchIndex:
         self.entries[filled:end] = keys & low_bits
         return end
 
-    def match(self, query: Float32[np.ndarray, "V N D"]) -> PatchPairs:
-        """Pairs of patches that share a hash, once per hash."""
-        num_patches = query.shape[1]
+    def match(
+        self,
+        query: Float32[np.ndarray, "V N D"],
+        candidates: Bool[np.ndarray, "C"],
+        *,
+        least: int = 1,
+    ) -> PatchPairs:
+        """Pairs of patches that share a hash, once per hash, with clips among `candidates`.
+
+        Variants in which a clip has fewer than `least` pairs are left out.
+        """
         projections = query.reshape(-1, len(PLANES)) @ PLANES.reshape(len(PLANES), -1)
         hashes = _hash(projections.reshape(-1, NUM_TABLES, WORD))
         buckets = (hashes >> self.check_bits) + self.starts.shape[1] * np.arange(NUM_TABLES)
@@ -102,11 +110,17 @@ class PatchIndex:
         which = np.repeat(np.arange(len(start)), length)
         found = self.entries[np.arange(len(which)) + np.repeat(start - total + length, length)]
         wanted = (hashes & ((1 << self.check_bits) - 1)).ravel()[which]
-        same = found >> (PATCH_BITS + self.clip_bits) == wanted
-        found, which = found[same].astype(np.int64), which[same]
-        variant, mine = np.divmod(which // NUM_TABLES, max(num_patches, 1))
         clip = found >> PATCH_BITS & ((1 << self.clip_bits) - 1)
-        return PatchPairs(variant, mine, clip, found & ((1 << PATCH_BITS) - 1))
+        kept = np.flatnonzero((found >> (PATCH_BITS + self.clip_bits) == wanted) & candidates[clip])
+        counts = np.bincount(clip[kept], minlength=len(candidates))
+        kept = kept[counts[clip[kept]] >= least]
+        clip, theirs = clip[kept].astype(np.int64), found[kept] & ((1 << PATCH_BITS) - 1)
+        variant, mine = np.divmod(which[kept] // NUM_TABLES, max(query.shape[1], 1))
+        _, place, votes = np.unique(
+            clip * len(query) + variant, return_inverse=True, return_counts=True
+        )
+        pairs = PatchPairs(variant, mine, clip, theirs.astype(np.int64))
+        return pairs.select(votes[place] >= least)
 
     def similarity(
         self, query: Float32[np.ndarray, "V N D"], pairs: PatchPairs
