@@ -20,7 +20,7 @@ __all__ = ["QUICK", "BenchReport", "measure", "run"]
 
 REPEATS, QUICK_REPEATS = 7, 2
 QUICK: Mapping[str, Mapping[str, Any]] = {
-    "reads": {"num_clips": 4, "num_streamed": 8},
+    "reads": {"num_clips": 8, "num_held": 4},
     "clips": {"num_clips": 4, "num_many": 1000, "num_shares": 2},
     "augment": {},
     "train": {"num_steps": 4},

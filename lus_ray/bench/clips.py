@@ -4,7 +4,7 @@ Letters: B windows of a batch, T frames, H rows, W columns.
 Input: windows of 15 of 90 frames of phantom clips at 350 x 350, in batches of 4 (B, T, H, W) uint8
 at the stored size, each with a random start (Gare et al. 2022, section 3.2). The rival is PyAV
 in a DataLoader of two workers, whose batches are equal bit for bit.
-Then a store of 10,000 clips of 4 frames of 32 x 32 against one of 100 that is read a hundred times:
+Then a store of 4,000 clips of 4 frames of 32 x 32 against one of 40 that is read a hundred times:
 index, folds, the order of an epoch, and frames as a campaign reads them. And a stream from ten
 times memory's share against one that would fit, the same number of windows from both.
 """
@@ -44,7 +44,7 @@ def compare(
     num_clips: int = 8,
     num_frames: int = 90,
     size: int = 350,
-    num_many: int = 10_000,
+    num_many: int = 4000,
     num_shares: int = 10,
 ) -> Iterator[tuple[str, Comparison]]:
     """Epochs of windows, clips of a large store, and a stream from `num_shares` times the clips."""
@@ -121,7 +121,7 @@ def read_store(store: Path, times: int) -> int:
 
 
 def stream_windows(store: Path, *, view: View, num_windows: int, epochs: "count[int]") -> int:
-    """Windows by Ray Data, of every clip equally many; their number."""
+    """Stream windows, of every clip equally many; their number."""
     rows = to_rows(stores.read_index(store))
     rows = rows * (num_windows // len(rows))
     batches = StreamedFrames(str(store)).epochs(rows, view=view, columns=(), **SETTINGS)

@@ -3,15 +3,16 @@
 Letters: B frames of a batch, H rows, W columns.
 Input: phantom clips of 90 frames at 350 x 350, the size of the published clips, in batches of 32
 grey frames (B, 1, H, W) uint8 at the stored size. All give the same batches bit for bit.
-Ours are the transports of a cell: Ray's shared memory, a memory-mapped file, and a stream by Ray
-Data, which mixes 16 clips at a time, as do the loaders beside it. Ray runs before the clock starts;
-files are in the page cache on both sides.
+Ours are the transports of a cell: Ray's shared memory, a memory-mapped file, and a stream, which
+mixes 16 clips at a time, as do the loaders beside it. Ray runs before the clock starts; files are
+in the page cache on both sides.
 """
 
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -37,25 +38,23 @@ EPOCHS = ("epoch", "epoch, mapped", "first epoch, decoding included")
 
 
 def compare(
-    *, num_clips: int = 8, num_frames: int = 90, size: int = 350, num_streamed: int = 48
+    *, num_clips: int = 20, num_held: int = 8, num_frames: int = 90, size: int = 350
 ) -> Iterator[tuple[str, Comparison]]:
-    """Epochs from memory, mapped and streamed, the first with all decoding, and first batches."""
+    """Epochs of all clips streamed, and of `num_held` of them from memory and mapped."""
     view = View(num_frames=1, height=size, width=size, num_samples=0)
     with make_videos(num_clips, num_frames, size, images=True) as video_set:
-        loaders = frame_loaders(video_set, SETTINGS)
-        with started_readers(loaders) as started:
-            transports = Transports(video_set, view, SETTINGS)
+        held = replace(video_set, index=video_set.index[:num_held], rows=video_set.rows[:num_held])
+        loaders = frame_loaders(held, SETTINGS)
+        with mock.patch.dict(os.environ, KEYS), started_readers(loaders) as started:
+            transports = Transports(held, view, SETTINGS)
             yield from transports.compare(loaders, started, EPOCHS)
             first = {name: partial(read_first, make) for name, make in loaders.items()}
-            for name, epoch in (
-                ("first batch of a cell", transports.first_of_cell),
-                ("first batch, decoding included", transports.first_epoch),
-            ):
-                ours = partial(read_first, epoch)
-                yield name, Comparison(ours, first, target=TARGET_FIRST, children=True)
-    with make_videos(num_streamed, num_frames, size, images=True) as video_set:
-        loaders = frame_loaders(video_set, WINDOWED)
-        with mock.patch.dict(os.environ, KEYS), started_readers(loaders):
+            ours = partial(read_first, transports.first_epoch)
+            yield (
+                "first batch, decoding included",
+                Comparison(ours, first, target=TARGET_FIRST, children=True, repeats=FEW),
+            )
+            loaders = frame_loaders(video_set, WINDOWED)
             yield from stream_rows(
                 video_set, view, WINDOWED, loaders, kind="frames", target=TARGET_STREAMED
             )
@@ -78,7 +77,6 @@ class Transports:
         self.rows = video_set.rows
         self.options: dict[str, Any] = {"view": view, "columns": (), **settings}
         self.share = partial(share_frames, video_set.store, video_set.index, [size_of(view)])
-        self.shared = self.share()
         with mock.patch.dict(os.environ, LUS_CACHE=str(video_set.store.parent / "cache")):
             mapped = attach_mapped(mapped_files(video_set.store, {size_of(view)}, set()))
         self.mapped = mapped
@@ -87,33 +85,27 @@ class Transports:
         """Epoch 0 after all clips are decoded into shared memory."""
         return self._by_epoch(attach(self.share()))()
 
-    def first_of_cell(self) -> Iterator[Tensor]:
-        """Epoch 0 of a cell that finds the frames in shared memory."""
-        return self._by_epoch(attach(self.shared))()
-
     def compare(
         self, loaders: Mapping[str, Reader], started: Mapping[str, Reader], names: tuple[str, ...]
     ) -> Iterator[tuple[str, Comparison]]:
-        in_memory, mapped = map(self._by_epoch, (attach(self.shared), self.mapped))
+        in_memory, mapped = map(self._by_epoch, (attach(self.share()), self.mapped))
         for name, make in loaders.items():
             for epochs in (self.first_epoch, self._by_epoch(self.mapped)):
                 check_equal(epochs, make, name)
-        runs: tuple[tuple[Reader, Mapping[str, Reader], int | None], ...] = (
-            (in_memory, started, None),
-            (mapped, started, None),
-            (self.first_epoch, {name: fresh(make) for name, make in loaders.items()}, FEW),
-        )
-        for name, (ours, rivals, repeats) in zip(names, runs, strict=True):
-            yield name, Comparison(ours, rivals, target=TARGET, children=True, repeats=repeats)
+        fresh = {name: partial(iterate, make) for name, make in loaders.items()}
+        runs: tuple[tuple[Reader, Mapping[str, Reader]], ...] = (
+            (in_memory, started), (mapped, started), (self.first_epoch, fresh)
+        )  # fmt: skip
+        for name, (ours, rivals) in zip(names, runs, strict=True):
+            yield name, Comparison(ours, rivals, target=TARGET, children=True, repeats=FEW)
 
     def _by_epoch(self, reader: Any) -> Callable[[], Iterator[Tensor]]:
         epochs, numbers = reader.epochs(self.rows, **self.options), count()
         return lambda: (batch["frames"] for batch in epochs(next(numbers)))
 
 
-def fresh(make: Reader) -> Reader:
-    """An iterator over the first epoch of a new loader."""
-    return lambda: iter(make())
+def iterate(make: Reader) -> Iterator[Tensor]:
+    return iter(make())
 
 
 @contextmanager

@@ -7,12 +7,14 @@ every request waits, on a server in another process.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -26,11 +28,13 @@ from lus_ray.data import store as stores
 from lus_ray.data.loading.batches import take_frames
 from lus_ray.data.loading.streaming import FRAME_COLUMNS, StreamedFrames
 from lus_ray.data.transforms.view import View
+from lus_ray.storage.files import find_chunks
+from lus_ray.storage.paths import open_filesystem
 
 Batches = Iterable[Tensor]  # of one epoch
 Reader = Callable[[], Batches]
 TARGET_FIRST, TARGET_FILES = 1.0, 0.9
-DELAY_S, TARGET_STORAGE = 0.05, 0.5
+DELAY_S, TARGET_STORAGE, TARGET_REQUESTS = 0.05, 0.5, 0.8
 FEW = 3  # repeats of an epoch that takes seconds
 
 
@@ -67,17 +71,36 @@ def stream_rows(
 def storage_rows(
     video_set: VideoSet, view: View, settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, Comparison]]:
-    """An epoch from object storage that answers late, against the same from a disk."""
+    """An epoch from object storage that answers late: against a disk, and against its requests."""
+    row = f"frames, streamed from storage {DELAY_S * 1000:g} ms away"
     with serve_folder(video_set.store.parent, delay_s=DELAY_S) as query:
         uri = f"s3://clips/{video_set.store.name}?{query}"
         remote, local = (
             epochs_of(store, video_set, view, settings) for store in (uri, str(video_set.store))
         )
-        rivals = {"the same from a disk": local}
+        options: dict[str, Any] = {"children": True, "repeats": FEW}
+        disk = {"the same from a disk": local}
+        yield row, Comparison(remote, disk, check_equal, TARGET_STORAGE, **options)
+        requests = {"requests alone": partial(request_clips, list(find_clips(uri)))}
         yield (
-            f"frames, streamed from storage {DELAY_S * 1000:g} ms away",
-            Comparison(remote, rivals, check_equal, TARGET_STORAGE, children=True, repeats=FEW),
+            f"{row}, of its requests",
+            Comparison(remote, requests, target=TARGET_REQUESTS, **options),
         )
+
+
+def find_clips(store: str) -> Iterator[tuple[pa.NativeFile, int, int]]:
+    """File, first byte and number of bytes of the frames of each row group."""
+    for shard in stores.list_shards(store):
+        filesystem, path = open_filesystem(shard)
+        file = filesystem.open_input_file(path)
+        for first, last in find_chunks(stores.open_shard(shard).metadata, ("frames",)):
+            yield file, first, last - first
+
+
+def request_clips(clips: Iterable[tuple[pa.NativeFile, int, int]]) -> int:
+    """The bytes of all clips, requested as many at a time as Arrow has requests."""
+    with ThreadPoolExecutor(pa.io_thread_count()) as threads:
+        return sum(threads.map(lambda clip: len(clip[0].read_at(clip[2], clip[1])), clips))
 
 
 def epochs_of(store: str, video_set: VideoSet, view: View, settings: Mapping[str, Any]) -> Reader:

@@ -51,7 +51,7 @@ def open_parquet(path: PathOrUri, columns: Collection[str] | None = None) -> pq.
         # Parsed from the very bytes that were inspected, and without a second request.
         metadata = pq.read_metadata(pa.BufferReader(footer))
         if is_remote(path) and columns is not None:
-            source = pa.BufferReader(_fetch(source, _find_chunks(metadata, columns)))
+            source = pa.BufferReader(_fetch(source, find_chunks(metadata, columns)))
         return pq.ParquetFile(
             source, metadata=metadata, pre_buffer=is_remote(path), page_checksum_verification=True
         )
@@ -61,6 +61,21 @@ def open_parquet(path: PathOrUri, columns: Collection[str] | None = None) -> pq.
         raise StoreError(
             f"{path}: not a readable Parquet file ({describe_error(error)}); make it again"
         ) from error
+
+
+def find_chunks(metadata: pq.FileMetaData, columns: Collection[str]) -> list[tuple[int, int]]:
+    """First and last byte + 1 of the chunks of these columns; near ones are joined."""
+    names = [metadata.schema.column(i).path.partition(".")[0] for i in range(metadata.num_columns)]
+    numbers = [number for number, name in enumerate(names) if name in columns]
+    found: list[tuple[int, int]] = []
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, numbers):
+            first = chunk.dictionary_page_offset or chunk.data_page_offset
+            last = first + chunk.total_compressed_size
+            if found and 0 <= first - found[-1][1] < JOIN_BYTES:
+                first = found.pop()[0]
+            found.append((first, last))
+    return found
 
 
 def read_text(path: PathOrUri) -> str | None:
@@ -131,21 +146,6 @@ def _footer(source: pa.NativeFile) -> bytes:
     tail = source.read_at(min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
     wanted = min(size, int.from_bytes(tail[-8:-4], "little") + 8)
     return tail[-wanted:] if wanted <= len(tail) else source.read_at(wanted, size - wanted)
-
-
-def _find_chunks(metadata: pq.FileMetaData, columns: Collection[str]) -> list[tuple[int, int]]:
-    """First and last byte + 1 of the chunks of these columns; near ones are joined."""
-    names = [metadata.schema.column(i).path.partition(".")[0] for i in range(metadata.num_columns)]
-    numbers = [number for number, name in enumerate(names) if name in columns]
-    found: list[tuple[int, int]] = []
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for chunk in map(group.column, numbers):
-            first = chunk.dictionary_page_offset or chunk.data_page_offset
-            last = first + chunk.total_compressed_size
-            if found and 0 <= first - found[-1][1] < JOIN_BYTES:
-                first = found.pop()[0]
-            found.append((first, last))
-    return found
 
 
 def _fetch(source: pa.NativeFile, ranges: Iterable[tuple[int, int]]) -> mmap.mmap:

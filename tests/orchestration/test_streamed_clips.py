@@ -24,9 +24,9 @@ FRAMES = {"view": FRAME_VIEW, "columns": ("frame_severity",), "batch": 8, "by_fr
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """A clip in a block, and Ray Data, which runs already, reads every second one."""
-    for name in ("BLOCK_BYTES", "OWN_BYTES", "OWN_AHEAD"):
-        monkeypatch.setattr(streaming, name, 1)
-    monkeypatch.setattr(streaming, "START_BLOCKS", 0)
+    sizes = {"BLOCK_BYTES": 1, "OWN_BYTES": 1, "OWN_AHEAD": 0, "START_BLOCKS": 0}
+    for name, value in sizes.items():
+        monkeypatch.setattr(streaming, name, value)
     streaming._start_workers()
 
 

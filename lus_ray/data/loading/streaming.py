@@ -47,9 +47,9 @@ short epoch; and the least that a read counts for."""
 OWN_BYTES, START_BLOCKS, RAY_SHARE = 1 << 30, 32, 2
 """Samples of an epoch that this process reads alone, in early blocks; blocks that it reads as Ray
 Data starts; of the others, Ray Data reads one in so many."""
-OWN_READS, REMOTE_READS, OWN_AHEAD = 2, 8, 2
-"""Blocks that this process reads at a time; more from object storage, where reads mostly wait; and
-times as many wait to be used."""
+OWN_READS, REMOTE_READS, OWN_AHEAD = 2, 12, 2
+"""Blocks that this process reads at a time; from object storage, where Arrow has eight requests at
+a time and the others decode; and so many more are submitted."""
 NUM_OPEN = 64
 """Shards that a process keeps open: reading a footer costs a quarter of reading a clip."""
 
@@ -191,16 +191,16 @@ def _fill(
             for sample, source in zip(samples, _unpack(table[name], images.shape), strict=True):
                 sample[:] = source
 
-    threads = ThreadPoolExecutor(num_own + 1)
-    ready = threads.submit(_start_workers) if len(blocks) > num_early else None
+    threads, starter = _reading_threads(num_own), ThreadPoolExecutor(1)
+    ready = starter.submit(_start_workers) if len(blocks) > num_early else None
     ahead, number, others, rest = deque[Future[None] | None](), 0, range(0), None
     try:
         for block in blocks:
-            while number < len(blocks) and len(ahead) - ahead.count(None) < num_own * OWN_AHEAD:
+            while number < len(blocks) and len(ahead) - ahead.count(None) < num_own + OWN_AHEAD:
                 if ready is not None and ready.done():
                     first, ready = max(number + START_BLOCKS, num_early), None
                     others = range(first, len(blocks), RAY_SHARE)
-                    rest = threads.submit(start, others) if others else None
+                    rest = starter.submit(start, others) if others else None
                 if number in others:
                     ahead.append(None)
                 else:
@@ -213,7 +213,15 @@ def _fill(
             images.count(block)
             yield
     finally:
-        threads.shutdown(wait=False, cancel_futures=True)
+        starter.shutdown(wait=False, cancel_futures=True)
+        for unread in filter(None, ahead):
+            unread.cancel()
+
+
+@lru_cache
+def _reading_threads(number: int) -> ThreadPoolExecutor:
+    """Why for all epochs: a thread keeps its shards open."""
+    return ThreadPoolExecutor(number)
 
 
 @lru_cache(maxsize=1)
