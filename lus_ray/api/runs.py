@@ -158,8 +158,8 @@ def run(
 
     `study` is the name of a study or the path of a file of one's own. The options are those of the
     command; `weights` may also be a mapping from arms, networks or encoders to files or published
-    names. Repeat the call to resume. Without `address` it starts Ray on this machine, and stops
-    it at the end.
+    names. Repeat the call to resume. Without `address` it runs on this machine: a small run in
+    forked processes, a larger one on a Ray that it starts and stops.
 
     Raises:
         InputError: an option, the data or the run folder cannot be used.

@@ -5,6 +5,8 @@ frame to three folds at random (section 3.1), `split_clips` whole clips, balance
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,18 +25,33 @@ from lus_ray.runs.plan import RunPlan
 UNLABELLED_COLUMNS = (
     "clip", "patient", "group", "source", "domain", "height", "width", "num_frames", "images",
 )  # fmt: skip
+MAX_KEPT_BYTES = 4 << 20
+"""Size of a prediction table up to which a process keeps its rows."""
 
 
 def rows_of(arm: Arm, fold: Fold, cell: Cell, plan: RunPlan) -> list[Row]:
     """The clips of this fold with their `split`, and with the outputs of the arm that is read."""
     if arm.reads is not None:
         source = plan.folder_of(cell.input(arm.reads))
-        clips = to_rows(predictions.read(source.predictions)[1])
+        clips = _read_clips(source.predictions)
         if arm.reads in leakage.arms_split_at_random(plan.experiment):
-            return [row for row in clips if is_wanted(arm, row)]  # with the splits of that arm
+            return [{**row} for row in clips if is_wanted(arm, row)]  # with the splits of that arm
     else:
         clips = list(plan.rows)
     return assign_splits(arm, clips, fold, num_folds=len(plan.folds), seed=plan.experiment.seed)
+
+
+def _read_clips(path: Path) -> Sequence[Row]:
+    """The rows of a prediction table; a small one is read once for all cells of a process."""
+    status = path.stat() if path.exists() else None
+    if status is None or status.st_size > MAX_KEPT_BYTES:
+        return to_rows(predictions.read(path)[1])
+    return _keep_clips(path, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _keep_clips(path: Path, mtime_ns: int) -> Sequence[Row]:
+    return to_rows(predictions.read(path)[1])
 
 
 def assign_splits(

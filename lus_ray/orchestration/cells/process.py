@@ -39,10 +39,13 @@ def run(
 
 @lru_cache(maxsize=1)
 def limit_threads() -> None:
-    """Use as many threads as Ray allows; libraries imported earlier use one per CPU."""
-    num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    """Use as many threads as Ray allows, one by default, in every library, imported or not.
+
+    In a forked process, OpenMP would wait for threads that only its parent has.
+    """
+    num_threads = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
     torch.set_num_threads(num_threads)
-    threadpool_limits(num_threads, user_api="blas")
+    threadpool_limits(num_threads)
 
 
 def _run(cell: Cell, plan: RunPlan, *args: Any, **options: Any) -> dict[str, float]:
