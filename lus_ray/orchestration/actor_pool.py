@@ -1,5 +1,6 @@
 """Work of one kind over many items by a pool of processes of a cluster, streamed in order."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ def map_in_order(
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # plans and times of its own
     num_batches = -(-len(items) // batch)
     most = max(1, min(num_batches, int(ray.cluster_resources().get("CPU", 1)) // CPUS))
     dataset = ray.data.from_items(
