@@ -5,20 +5,18 @@ Measured: a training batch of three studies at its published size, frames in [0,
 15 frames (Gare et al. 2022), 64 frames (Roy et al. 2020, scores), 32 frames with masks in six steps
 (Roy et al. 2020, segmentation).
 The rival takes the same parameters and steps in the same order, each over the clips that it
-changes, in place where it can; "one map a clip" joins scale, rotation and shift in one matrix, clip
-after clip, as torchvision's RandomAffine does. As steps one by one interpolate several times and
+changes, in place where it can. As steps one by one interpolate several times and
 cut at the edges each time, images that are smooth and dark at the edges are compared: greys within
 0.01, and class ids, but for one pixel in a thousand.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from lus_ray.bench.augment_rivals import kornia_steps, one_by_one, one_map_a_clip, six_in_turn
+from lus_ray.bench.augment_rivals import one_by_one, six_in_turn
 from lus_ray.bench.inputs import phantom_frames
 from lus_ray.bench.measure import Comparison, Run, refuse, torch_threads
 from lus_ray.data.transforms.augment import ROY_2020, Augment
@@ -44,32 +42,20 @@ NUM_DRAWS = 4  # seeds with which a run augments its batch
 
 
 def compare(*, shapes: Mapping[str, Shape] = SHAPES) -> Iterator[tuple[str, Comparison]]:
-    """Each kind of batch on one thread; Kornia where it is installed."""
+    """Each kind of batch on one thread."""
     gare, six = Augment(), SixSteps()
-    ours: dict[str, Steps] = {"clips": gare, "frames": ROY_2020, "six steps": six.with_masks}
-    rivals: dict[str, dict[str, Steps]] = {
-        "clips": {"one by one": partial(one_by_one, gare)},
-        "frames": {"one by one": partial(one_by_one, ROY_2020)},
-        "six steps": {"one by one": partial(six_in_turn, six)},
-        "clips, joined": {"one map a clip": partial(one_map_a_clip, gare)},
-        "frames, joined": {"one map a clip": partial(one_map_a_clip, ROY_2020)},
+    sides: dict[str, tuple[Steps, Steps]] = {
+        "clips": (gare, partial(one_by_one, gare)),
+        "frames": (ROY_2020, partial(one_by_one, ROY_2020)),
+        "six steps": (six.with_masks, partial(six_in_turn, six)),
     }
-    if find_spec("kornia"):
-        rivals["clips"]["Kornia"] = partial(kornia_steps, gare)
     with torch_threads(1):
-        for name, steps in rivals.items():
-            kind, _, joined = name.partition(",")
-            num_inputs = 2 if kind == "six steps" else 1  # frames alone, or with masks
-            real, smooth = (images(shapes[kind])[:num_inputs] for images in (phantom_images, spots))
-            yield (
-                name,
-                Comparison(
-                    partial(augment_batch, ours[kind], real),
-                    {rival: partial(augment_batch, run, real) for rival, run in steps.items()},
-                    partial(check_equal, smooth=smooth),
-                    target=None if joined else TARGET,
-                ),
-            )
+        for name, (steps, in_turn) in sides.items():
+            num_inputs = 2 if name == "six steps" else 1  # frames alone, or with masks
+            real, smooth = (make(shapes[name])[:num_inputs] for make in (phantom_images, spots))
+            ours, theirs = (partial(augment_batch, run, real) for run in (steps, in_turn))
+            check = partial(check_equal, smooth=smooth)
+            yield name, Comparison(ours, {"one by one": theirs}, check, TARGET)
 
 
 def augment_batch(steps: Steps, real: Images, *, batch: Images | None = None) -> list[Images]:

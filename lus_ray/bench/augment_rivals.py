@@ -38,36 +38,6 @@ def one_by_one(recipe: Augment, frames: Tensor, generator: torch.Generator) -> T
     return _change_greys(recipe, frames, sampled)
 
 
-def one_map_a_clip(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
-    """The same with scale, rotation and shift in one map per clip; greys of all at once."""
-    sampled = recipe.draw(len(frames), generator)
-    warped = []
-    for number, clip in enumerate(frames.split(1)):
-        own = {name: values[number : number + 1] for name, values in sampled.items()}
-        clip = _flip(_crop(recipe, clip, own), own)
-        grid = _affine_grid(own, clip.shape)
-        warped.append(grid_sample(clip, grid, align_corners=False))
-    return _change_greys(recipe, torch.cat(warped), sampled)
-
-
-def kornia_steps(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip, one affine map and brightness, as Kornia has them; without crop and contrast."""
-    from kornia.enhance import adjust_brightness_accumulative  # type: ignore[import-not-found, unused-ignore]
-    from kornia.geometry.transform import get_affine_matrix2d, hflip, warp_affine  # type: ignore[import-not-found, unused-ignore]
-
-    sampled = recipe.draw(len(frames), generator)
-    height, width = frames.shape[2:]
-    frames = _change((sampled["mirror"] < 0).nonzero()[:, 0], frames, hflip)
-    matrix = get_affine_matrix2d(
-        torch.stack([sampled["right"] * width, sampled["down"] * height], dim=1),
-        torch.tensor([[(width - 1) / 2, (height - 1) / 2]]).expand(len(frames), 2),
-        sampled["scale"][:, None].expand(-1, 2),
-        -sampled["angle"].rad2deg(),
-    )
-    moved = warp_affine(frames, matrix[:, :2], (height, width))
-    return adjust_brightness_accumulative(moved, sampled["intensity"])
-
-
 def six_in_turn(
     recipe: SixSteps, frames: Tensor, masks: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:

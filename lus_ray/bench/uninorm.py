@@ -2,7 +2,7 @@
 
 Letters: B clips, K scores, M frames.
 Rivals: the code of Roy et al. 2020 splits the frames of a clip in halves until two are left, and
-calls the pairwise uninorm for every pair. The same tree level by level is measured in three widths.
+calls the pairwise uninorm for every pair. The same tree level by level is measured in two widths.
 All are float64 with the product t-norm and min, forward and backward, on the same clips. The
 pairwise uninorm is in an equal form with fewer operations.
 """
@@ -100,14 +100,8 @@ def by_clip(aggregate: Aggregate) -> Aggregate:
     return lambda clips, neutral: torch.stack([aggregate(clip, neutral) for clip in clips])
 
 
-def by_score(aggregate: Aggregate) -> Aggregate:
-    """The same score after score of one clip."""
-    return lambda clip, neutral: torch.stack(list(map(aggregate, clip, neutral)))
-
-
 PUBLISHED: dict[str, Aggregate] = {"tree pair by pair, as published": by_clip(halves)}
 LEVELS: dict[str, Aggregate] = {
-    "tree by levels, each score of each clip": by_clip(by_score(levels)),
     "tree by levels, each clip": by_clip(levels),
     "tree by levels, all clips at once": levels,
 }

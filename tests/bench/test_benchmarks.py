@@ -18,7 +18,7 @@ from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
 from tests.bench.test_search import TRIALS
 
 FULL = (pytest.mark.ray, pytest.mark.slow, pytest.mark.full)
-ONE_BY_ONE, ONE_MAP, LEVELS = ["one by one"], ["one map a clip"], list(uninorm.LEVELS)
+ONE_BY_ONE, LEVELS = ["one by one"], list(uninorm.LEVELS)
 NETS = {
     "U-Net": partial(MarkerUNet, width=4),
     "U-Net++": partial(ReleasedUNetPlusPlus, width=8),
@@ -31,8 +31,7 @@ LOOPS = ["one after another, 1 thread", "one after another, 2 threads"]
 BENCHMARKS = [
     ("augment", {"shapes": {"clips": (2, 2, 64, 64), "frames": (3, 1, 64, 80),
                             "six steps": (6, 1, 64, 64)}},
-     {"clips": (2, ONE_BY_ONE), "frames": (2, ONE_BY_ONE), "six steps": (2, ONE_BY_ONE),
-      "clips, joined": (None, ONE_MAP), "frames, joined": (None, ONE_MAP)}, ()),
+     {"clips": (2, ONE_BY_ONE), "frames": (2, ONE_BY_ONE), "six steps": (2, ONE_BY_ONE)}, ()),
     ("uninorm", {"num_clips": 2, "num_frames": 5},
      {"gradient to neutral": (50, list(uninorm.PUBLISHED)),
       "gradient to neutral, by levels": (None, LEVELS),
