@@ -9,6 +9,7 @@ clients within that. A time is the wall time for one clip. CPU seconds and memor
 processes of a service.
 Path: the latency for a single client beyond decoder and models one after the other in one process.
 The rival's path is the floor: HTTP on loopback, a queue, and three threads.
+Started: seconds until the service answers. Idle: CPU time of all its processes in a second.
 """
 
 import json
@@ -41,8 +42,23 @@ from lus_ray.loopback import open_url
 from lus_ray.orchestration import run_options
 
 TOLERANCE = 1e-6
-TARGET = 1.0
-PATH_MS = 6.0
+READY_MS, IDLE_MS, IDLE_S = 15_000.0, 30.0, 10.0
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Options of `lus serve`, the milliseconds of its path, and its ratio of clips if measured."""
+
+    options: tuple[str, ...]
+    path_ms: float
+    ratio: float | None = None
+
+
+VARIANTS = {
+    "one process": Variant(("--layout", "colocated", "--replicas", "1"), 3.0, 0.95),
+    "two processes": Variant(("--layout", "colocated", "--replicas", "2"), 3.0, 1.3),
+    "composed": Variant(("--layout", "composed", "--replicas", "1"), 6.0),
+}
 RIVAL = "FastAPI, one process, batching"
 BACKBONE = "biomarkers"
 ARMS = (BACKBONE, *(f"MLP on {BACKBONE}, {label}" for label in ("severity", "sf_ratio", "disease")))
@@ -56,6 +72,7 @@ def compare(
     clients: Sequence[int] = (2, 4, 8, 16),
     seconds: float = 0.5,
     num_alone: int = 40,
+    variants: Sequence[str] = tuple(VARIANTS),
 ) -> Iterator[tuple[str, Result]]:
     """Clips a second at equal p99; the path of `num_alone` clips, each beside one in this process.
 
@@ -68,27 +85,37 @@ def compare(
         (row,) = phantom.clips(**{**PHANTOM, "patients": 1, "clips": 1})
         file = root / "clip.mp4"
         write_video(file, row["frames"])
-        ours = stack.enter_context(run_server("lus_ray.cli", "serve", str(run), "--port"))
         theirs = stack.enter_context(run_server("lus_ray.bench.serve_rival", str(run)))
         limits, models = ServiceLimits(), LocalPipeline(model_selection.select_models([run]))
         decoder = stack.enter_context(FileDecoder(limits.clip, max_side=limits.max_side))
+        stack.enter_context(torch_threads(1))
 
         def local(file: Path) -> dict[str, Any]:
             return to_dict(models.predict(decoder.decode(file)))
 
-        with torch_threads(1):
-            check_equal(request_clip(ours, file), local(file), "one process")
-            check_equal(request_clip(ours, file), request_clip(theirs, file), RIVAL)
-            path = measure_path(ours, local, file, num_alone, limit_ms=PATH_MS)
-            floor = measure_path(theirs, local, file, num_alone)
-        yield "path", path
-        yield f"path of {RIVAL}", floor
-        order, loaded = [("", ours), (RIVAL, theirs)], []
-        for _ in range(turns):
-            order.reverse()
-            loaded.append({name: put_load(s, file, clients, seconds) for name, s in order})
-        memory_mb = {"": ours.memory_mb(), RIVAL: theirs.memory_mb()}
-    yield "clips at equal p99", at_equal_p99(loaded, memory_mb)
+        yield f"path of {RIVAL}", measure_path(theirs, local, file, num_alone)
+        for name in variants:
+            variant, command = VARIANTS[name], ("lus_ray.cli", "serve", str(run))
+            with run_server(*command, *variant.options, "--port") as ours:
+                check_equal(request_clip(ours, file), local(file), "one process")
+                check_equal(request_clip(ours, file), request_clip(theirs, file), RIVAL)
+                yield f"started, {name}", single_result(1e3 * ours.ready_s, READY_MS)
+                limit_ms = variant.path_ms
+                yield f"path, {name}", measure_path(ours, local, file, num_alone, limit_ms=limit_ms)
+                if variant.ratio is not None:
+                    loaded = put_loads(ours, theirs, file, turns, clients, seconds)
+                    memory_mb = {"": ours.memory_mb(), RIVAL: theirs.memory_mb()}
+                    clips = at_equal_p99(loaded, memory_mb, target=variant.ratio)
+                    yield f"clips at equal p99, {name}", clips
+                before = ours.cpu_s()
+                time.sleep(IDLE_S)
+                idle_ms = 1e3 * (ours.cpu_s() - before) / IDLE_S
+                yield f"idle, {name}", single_result(idle_ms, IDLE_MS)
+
+
+def single_result(value_ms: float, limit_ms: float) -> Result:
+    """A row that is measured once, in milliseconds."""
+    return compare_timings(Timings(np.array([value_ms / 1e3]), 0.0), {}, target=limit_ms)
 
 
 @dataclass(frozen=True)
@@ -102,6 +129,23 @@ class Loaded:
 
 Turn = Mapping[str, Mapping[int, Loaded]]
 """One repeat: loads by service and number of clients."""
+
+
+def put_loads(
+    ours: ServerProcess,
+    theirs: ServerProcess,
+    file: Path,
+    turns: int,
+    clients: Sequence[int],
+    seconds: float,
+) -> list[Turn]:
+    """The loads of both services in turn, the first one last in the next turn."""
+    order: list[tuple[str, ServerProcess]] = [("", ours), (RIVAL, theirs)]
+    loaded: list[Turn] = []
+    for _ in range(turns):
+        order.reverse()
+        loaded.append({name: put_load(s, file, clients, seconds) for name, s in order})
+    return loaded
 
 
 def put_load(
@@ -124,7 +168,9 @@ def put_load(
     return results
 
 
-def at_equal_p99(loaded: Sequence[Turn], memory_mb: Mapping[str, float]) -> Result:
+def at_equal_p99(
+    loaded: Sequence[Turn], memory_mb: Mapping[str, float], *, target: float
+) -> Result:
     """Ours within the p99 of the rival at its highest throughput."""
     theirs = best_clients(loaded, RIVAL, within_s=np.inf)
     ours = best_clients(loaded, "", within_s=p99_s(loaded, RIVAL, theirs))
@@ -135,7 +181,7 @@ def at_equal_p99(loaded: Sequence[Turn], memory_mb: Mapping[str, float]) -> Resu
         return Timings(np.array([load.wall_s for load in loads]), cpu_s, memory_mb[name])
 
     rivals = {RIVAL: timings(RIVAL, theirs)}
-    return compare_timings(timings("", ours), rivals, target=TARGET)
+    return compare_timings(timings("", ours), rivals, target=target)
 
 
 def best_clients(loaded: Sequence[Turn], name: str, *, within_s: float) -> int:

@@ -24,8 +24,11 @@ NUM_READY = 20  # times in a row: several processes may share its port
 
 @dataclass(frozen=True)
 class ServerProcess:
+    """`ready_s` are the seconds from its start until it answered."""
+
     url: str
     process: psutil.Process
+    ready_s: float
 
     def cpu_s(self) -> float:
         """CPU seconds so far of its process and of all that it started."""
@@ -59,15 +62,16 @@ def run_server(module: str, *arguments: str) -> Iterator[ServerProcess]:
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            deadline, num_ready = time.monotonic() + START_S, 0
+            began, num_ready, ready_s = time.monotonic(), 0, 0.0
             while num_ready < NUM_READY:
-                if process.poll() is not None or time.monotonic() > deadline:
+                if process.poll() is not None or time.monotonic() > began + START_S:
                     log.seek(0)
                     last = log.read().decode(errors="replace").strip().rpartition("\n")[-1]
                     raise LusError(f"{' '.join(command[:4])} ... does not serve: {last}")
                 num_ready = num_ready + 1 if _is_ready(url) else 0
+                ready_s = ready_s if num_ready > 1 else time.monotonic() - began
                 time.sleep(0.0 if num_ready else PAUSE_S)
-            yield ServerProcess(url, process)
+            yield ServerProcess(url, process, ready_s)
         finally:
             _end(process)
 

@@ -66,9 +66,11 @@ BENCHMARKS = [
     ("search", {"num_seeds": 1, "num_patients": 16, "num_samples": 2, "num_epochs": 1},
      {"to an equal best validation score": (1.3, [search.RIVAL]),
       "all 2 samples": (None, [search.RIVAL])}, FULL),
-    ("serve", {"turns": 1, "clients": (1, 2), "seconds": 0.3, "num_alone": 4},
-     {"path": (6, []), f"path of {serve.RIVAL}": (None, []),
-      "clips at equal p99": (1, [serve.RIVAL])}, FULL),
+    ("serve", {"turns": 1, "clients": (1, 2), "seconds": 0.3, "num_alone": 4,
+               "variants": ("one process",)},
+     {f"path of {serve.RIVAL}": (None, []), "started, one process": (serve.READY_MS, []),
+      "path, one process": (3, []), "clips at equal p99, one process": (0.95, [serve.RIVAL]),
+      "idle, one process": (serve.IDLE_MS, [])}, FULL),
 ]  # fmt: skip
 
 

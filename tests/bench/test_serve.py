@@ -52,7 +52,7 @@ def test_ours_counts_with_the_clients_that_stay_within_the_rivals_p99():
     # The rival is fastest with 4 clients, each within 4 x 0.05 s = 0.2 s. Ours is fastest
     # with 8, but within 8 x 0.04 s = 0.32 s; with 4 it takes 4 x 0.045 s = 0.18 s.
     turn = loaded(ours={1: 0.1, 4: 0.045, 8: 0.04}, theirs={1: 0.1, 4: 0.05, 8: 0.06})
-    results = at_equal_p99([turn, turn], {"": 900.0, RIVAL: 300.0})
+    results = at_equal_p99([turn, turn], {"": 900.0, RIVAL: 300.0}, target=1.0)
     (rival,) = results.rivals
     assert (results.wall_ms, rival.wall_ms) == pytest.approx((45, 50))
     assert (rival.low, rival.ratio, rival.high) == pytest.approx([50 / 45] * 3)
