@@ -69,7 +69,7 @@ def test_experts_of_another_label_join_and_nothing_else_restarts(
     before, running = predict(service, video_file), replicas(service)
     with load(service.url, video_file) as requests:
         finish_training(LATE, runs / "labels", served_run)
-        assert eventually(lambda: len(predict(service, video_file)["experts"]) == 2)
+        service.wait_for_line(f"serving experts-{LATE}.")  # in every ingress
     after, now = predict(service, video_file), replicas(service)
     assert [group["label"] for group in after["experts"]] == ["severity", LATE]
     assert after["biomarkers"] == before["biomarkers"]
