@@ -36,9 +36,7 @@ class Backbone(ModelDeployment):
         self.batcher.limit = config.get("max_batch_size", MAX_BATCH_SIZE)
 
     async def predict(self, *clips: np.ndarray) -> list[Prediction]:
-        if len(clips) == 1:  # without a task
-            return [await self.batcher(clips[0])]
-        return await asyncio.gather(*map(self.batcher, clips))
+        return await self.batcher.for_all(clips)
 
     async def attend(
         self, frames: np.ndarray, biomarkers: Prediction, severity: list[float] | None

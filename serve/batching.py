@@ -7,7 +7,7 @@ and a burst is sent together.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -31,10 +31,21 @@ class Batcher(Generic[Item, Result]):
         self.calls: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item) -> Result:
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.waiting.append((item, future))
-        self._send()
+        (future,) = self._add([item])
         return await future
+
+    async def for_all(self, items: Iterable[Item]) -> list[Result]:
+        """The results of items that go together, which one by one would not."""
+        return await asyncio.gather(*self._add(items))
+
+    def _add(self, items: Iterable[Item]) -> "list[asyncio.Future[Result]]":
+        loop = asyncio.get_running_loop()
+        added: list[tuple[Item, asyncio.Future[Result]]] = [
+            (item, loop.create_future()) for item in items
+        ]
+        self.waiting.extend(added)
+        self._send()
+        return [future for _, future in added]
 
     def _send(self) -> None:
         while self.waiting and (not self.calls or len(self.waiting) >= self.limit):

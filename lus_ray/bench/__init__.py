@@ -26,7 +26,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
     "train": {"num_steps": 4},
     "gpu": {"num_steps": 5},
     "cells": {"num_draws": 80, "networks": ("cnn",)},
-    "search": {"num_samples": 4, "num_epochs": 2},
+    "search": {"num_seeds": 1, "num_samples": 4, "num_epochs": 2},
     "experts": {"num_patients": 16, "kinds": ("DT", "NN")},
     "uninorm": {"num_frames": 100},
     "mcdropout": {"num_samples": 10},

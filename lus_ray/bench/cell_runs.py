@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
@@ -107,11 +107,11 @@ def _read_pixels(data: Path, *sizes: frozenset[FrameSize]) -> InMemory:
     return load_frames(data, store.read_index(data), *sizes, num_threads=1)
 
 
-def check_equal(ours: Path, theirs: Path, name: str, *, without: Collection[str] = ()) -> None:
-    """Raise LusError, naming table, column and clip, if predictions differ in other columns."""
+def check_equal(ours: Path, theirs: Path, name: str) -> None:
+    """Raise LusError, naming table, column and clip, if predictions differ."""
 
     def read_rows(path: Path) -> list[Row]:
-        return predictions.read(path)[1].drop_columns(list(without)).to_pylist()
+        return predictions.read(path)[1].to_pylist()
 
     cells = [RunFolder(out).finished_cells() for out in (ours, theirs)]
     tables, others = ([cell.predictions_name for cell in side] for side in cells)

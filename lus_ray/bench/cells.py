@@ -2,18 +2,16 @@
 
 Three networks that score frames, on four folds: 12 cells of about a second each, on phantom clips
 of 24 patients, two clips of 12 frames each, at 64 x 64.
-Rivals: a plain loop of one process, on one and on two torch threads; and a pool of two processes
-that stays for all runs, while each campaign forks its own. On one thread every value of every
-prediction table is equal; two threads round differently: only clips, splits and targets are.
-The same campaign on a Ray cluster that runs is what a larger one does; "added per cell" is the time
-of both CPUs that it spends outside its cells.
+Rivals: a plain loop of one process, and a pool of two processes that stays for all runs, while each
+campaign forks its own. All have one torch thread; every value of every prediction table is equal.
+"Added per cell" is the time of both CPUs that the same campaign spends outside its cells on a Ray
+cluster that runs, as a larger one would.
 """
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
@@ -30,7 +28,7 @@ from lus_ray.tasks import FrameScore
 TARGET, TARGET_PROCESSES, LIMIT_MS = 1.6, 1.0, 3000.0
 NETWORKS = {"cnn": FrameCNN, "resnet18": resnet18, "stn": STN}
 VIEW = View(num_frames=1, height=64, width=64, num_samples=0)
-TWO_THREADS, PREDICTIONS = "one after another, 2 threads", ("probability", "outputs")
+NUM_REPEATS = 2
 
 
 def compare(
@@ -38,24 +36,24 @@ def compare(
 ) -> Iterator[tuple[str, Comparison | Result]]:
     """A campaign of small cells on two CPUs; few repeats, as one takes many seconds."""
     clips = {"patients": num_patients, "clips": 2, "frames": 12, "size": 64}
-    slow: dict[str, Any] = {"children": True, "repeats": 2, "warmup": 0}
     with phantom_store(**clips, masks="none") as (root, data), two_processes() as pool:
         runs = Runs(experiment(networks, num_draws), data, root)
-        loops: dict[str, Run] = {
-            "one after another, 1 thread": partial(runs.run_in_loop, "loop", 1),
-            TWO_THREADS: partial(runs.run_in_loop, "two", 2),
+        rivals: dict[str, Run] = {
+            "one after another": partial(runs.run_in_loop, "loop", 1),
+            "two processes that stay": partial(runs.run_in_pool, pool),
         }
-        processes: dict[str, Run] = {"two processes that stay": partial(runs.run_in_pool, pool)}
-        name, checked = f"{4 * len(networks)} cells", {"check": _check_fold, **slow}
-        yield name, Comparison(runs.campaign, loops, target=TARGET, **checked)
-        target = TARGET_PROCESSES
-        yield "against processes", Comparison(runs.campaign, processes, target=target, **checked)
-        yield "start and end of Ray", Comparison(_start_and_end, **slow)
+        measured = Comparison(runs.campaign, rivals, _check_fold, children=True, warmup=0).measure(
+            NUM_REPEATS
+        )
+        for rival, target in zip(measured.rivals, (TARGET, TARGET_PROCESSES), strict=True):
+            name = f"{4 * len(networks)} cells against {rival.name}"
+            yield name, replace(measured, rivals=(rival,), target=target)
         with connect(None, imports=CELL_MODULE):
-            outside: list[float] = []
-            campaign = partial(_run_campaign, runs, outside)
-            yield "on a Ray cluster", Comparison(campaign, processes, **checked)
-    yield "added per cell", compare_timings(Timings(np.array(outside), 0.0), {}, target=LIMIT_MS)
+            added = partial(_seconds_added, runs)
+            yield (
+                "added per cell on a Ray cluster",
+                compare_timings(Timings(np.array([added()]), 0.0), {}, target=LIMIT_MS),
+            )
 
 
 def experiment(networks: tuple[str, ...], num_draws: int) -> Experiment:
@@ -76,19 +74,13 @@ def experiment(networks: tuple[str, ...], num_draws: int) -> Experiment:
 
 
 def _check_fold(ours: Run, theirs: Run, name: str) -> None:
-    without = PREDICTIONS if name == TWO_THREADS else ()
-    check_equal(ours(folds=(0,)), theirs(folds=(0,)), name, without=without)
+    check_equal(ours(folds=(0,)), theirs(folds=(0,)), name)
 
 
-def _run_campaign(runs: Runs, outside: list[float], folds: tuple[int, ...] = ()) -> Path:
+def _seconds_added(runs: Runs) -> float:
+    """Seconds of all CPUs that a campaign spends outside its cells, for each cell."""
     began = time.perf_counter()
-    out = runs.campaign(folds)
+    out = runs.campaign()
     cpus_s = ray.cluster_resources()["CPU"] * (time.perf_counter() - began)
     inside_s = cell_seconds(out)
-    outside.append((cpus_s - sum(inside_s)) / len(inside_s))
-    return out
-
-
-def _start_and_end() -> None:
-    with connect(None, imports=CELL_MODULE):
-        pass
+    return (cpus_s - sum(inside_s)) / len(inside_s)

@@ -68,7 +68,7 @@ COMPARED = ("lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores",
 
 def compare(
     *,
-    turns: int = 7,
+    turns: int = 5,
     clients: Sequence[int] = (2, 4, 8, 16),
     seconds: float = 0.5,
     num_alone: int = 40,

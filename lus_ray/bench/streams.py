@@ -34,7 +34,7 @@ from lus_ray.storage.paths import open_filesystem
 Batches = Iterable[Tensor]  # of one epoch
 Reader = Callable[[], Batches]
 TARGET_FIRST, TARGET_FILES = 1.0, 0.9
-DELAY_S, TARGET_STORAGE, TARGET_REQUESTS = 0.05, 0.5, 0.8
+DELAY_S, TARGET_REQUESTS = 0.05, 0.8
 FEW = 3  # repeats of an epoch that takes seconds
 
 
@@ -71,7 +71,10 @@ def stream_rows(
 def storage_rows(
     video_set: VideoSet, view: View, settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, Comparison]]:
-    """An epoch from object storage that answers late: against a disk, and against its requests."""
+    """An epoch from object storage that answers late: against a disk, and against its requests.
+
+    What a disk gives depends on the delay; the second row decides.
+    """
     row = f"frames, streamed from storage {DELAY_S * 1000:g} ms away"
     with serve_folder(video_set.store.parent, delay_s=DELAY_S) as query:
         uri = f"s3://clips/{video_set.store.name}?{query}"
@@ -80,7 +83,7 @@ def storage_rows(
         )
         options: dict[str, Any] = {"children": True, "repeats": FEW}
         disk = {"the same from a disk": local}
-        yield row, Comparison(remote, disk, check_equal, TARGET_STORAGE, **options)
+        yield row, Comparison(remote, disk, check_equal, **options)
         requests = {"requests alone": partial(request_clips, list(find_clips(uri)))}
         yield (
             f"{row}, of its requests",

@@ -55,7 +55,7 @@ def compare(*, num_steps: int = 16, side: int = 64) -> Iterator[tuple[str, Compa
             ours = partial(with_fit, task, data, start)
             theirs = partial(with_bare_loop, task, data, start, case.loss)
             check = partial(check_equal, task=task)
-            yield name, Comparison(ours, {f"bare loop of {name}": theirs}, check, TARGET)
+            yield name, Comparison(ours, {f"bare loop of {name}": theirs}, check, TARGET, repeats=3)
 
 
 def loop_cases(side: int) -> Mapping[str, LoopCase]:

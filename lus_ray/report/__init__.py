@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lus_ray.evaluation import external, report_json, results, schema
+from lus_ray.evaluation import report_json, results, schema
 from lus_ray.evaluation.external import EXTERNAL, ExternalResults
+from lus_ray.evaluation.external import measure as measure_external
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.scored_arms import Arms
 from lus_ray.report import compose, rendering, table_files, terminal
@@ -75,7 +76,7 @@ def _compose_evaluation(
 ) -> RunReport:
     """The report of an external validation, beside its run where that is still there."""
     folder = find_run(run)
-    measured = external.measure(folder, run.out, num_draws=num_draws) if folder else None
+    measured = measure_external(folder, run.out, num_draws=num_draws) if folder else None
     if measured:
         chosen = {label: measured.main.get(label, ()) for label in contents.highlights}
         kept = {

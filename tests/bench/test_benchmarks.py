@@ -27,7 +27,6 @@ NETS = {
 FRAME_READERS, VIDEO_READER = ["DataLoader, PNG", "DataLoader, mp4"], ["DataLoader, mp4"]
 FILE_READER = ["DataLoader, Parquet"]
 SMALL_CLIPS = {"num_clips": 2, "num_frames": 20, "size": 64}
-LOOPS = ["one after another, 1 thread", "one after another, 2 threads"]
 BENCHMARKS = [
     ("augment", {"shapes": {"clips": (2, 2, 64, 64), "frames": (3, 1, 64, 80),
                             "six steps": (6, 1, 64, 64)}},
@@ -42,18 +41,18 @@ BENCHMARKS = [
      {name: (1 / 1.03, [f"bare loop of {name}"]) for name in ("FrameCNN", "TSM", "U-Net")},
      pytest.mark.full),
     ("experts", {"num_patients": 16, "kinds": ("NN",), "labels": ("severity",)},
-     {"1 experts, 3 folds": (1.7, ["a loop of scikit-learn", "the same cells in a loop"])}, FULL),
+     {"1 experts, 3 folds": (1.7, ["a loop of scikit-learn"])}, FULL),
     ("cells", {"num_patients": 16, "num_draws": 8, "networks": ("cnn",)},
-     {"4 cells": (1.6, LOOPS), "against processes": (1, ["two processes that stay"]),
-      "start and end of Ray": (None, []),
-      "on a Ray cluster": (None, ["two processes that stay"]), "added per cell": (3000, [])}, FULL),
+     {"4 cells against one after another": (1.6, ["one after another"]),
+      "4 cells against two processes that stay": (1, ["two processes that stay"]),
+      "added per cell on a Ray cluster": (3000, [])}, FULL),
     ("reads", {**SMALL_CLIPS, "num_clips": 4, "num_held": 2},
      {**dict.fromkeys(reads.EPOCHS, (5, FRAME_READERS)),
       "first batch, decoding included": (1, FRAME_READERS),
       "frames, streamed": (3, FRAME_READERS),
       "frames, streamed, of the same files": (0.9, FILE_READER),
       "frames, streamed, first batch": (1, FRAME_READERS + FILE_READER),
-      "frames, streamed from storage 50 ms away": (0.5, ["the same from a disk"]),
+      "frames, streamed from storage 50 ms away": (None, ["the same from a disk"]),
       "frames, streamed from storage 50 ms away, of its requests":
           (0.8, ["requests alone"])}, FULL),
     ("clips", {**SMALL_CLIPS, "num_many": 400, "num_shares": 2},
@@ -87,7 +86,7 @@ def test_a_benchmark_has_its_rows_targets_and_rivals(name: str, sizes: dict, exp
         assert (measured.target, names) == expected[row]
         assert all(r.low <= r.ratio <= r.high for r in measured.rivals)
     if name == "serve":  # memory of Ray's own processes counts
-        measured = results["clips at equal p99"]
+        measured = results["clips at equal p99, one process"]
         assert measured.peak_mb > measured.rivals[0].peak_mb > 0
 
 

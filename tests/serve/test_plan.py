@@ -1,6 +1,7 @@
 """Which models run within an ingress, and what they answer there."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,13 @@ def test_colocated_stages_answer_like_one_process_and_share_passes(runs, models,
         assert router.is_ready
         backbone = router.route["backbone"].stage.deployment.stage
         one_pass = backbone.predict_batch
-        backbone.predict_batch = lambda clips: passes.append(len(clips)) or one_pass(clips)
+
+        def slow_pass(clips):  # long enough for the other clips to arrive
+            passes.append(len(clips))
+            time.sleep(0.2)
+            return one_pass(clips)
+
+        backbone.predict_batch = slow_pass
         handler = ClipHandler(ServiceLimits(), None, router, IngressMetrics("here"))
         replies = (
             handler.predict(clip, inspect_clip(clip, preview=False), router.route, Stopwatch({}))
