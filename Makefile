@@ -21,7 +21,7 @@ help:  ## what there is
 demo: $(READY)  ## phantom clips, the biomarkers study in its demo size, a report
 	$(BIN)/lus demo
 
-test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: ten minutes
+test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: six minutes
 	$(MAKE) -j 3 --output-sync test-service test-cluster test-models test-data
 
 # Three at a time on two cores, and first the two that wait for Ray most of the time.

@@ -6,7 +6,7 @@ Data      one clip table with biomarkers, severity, S/F ratio and disease. Unit:
 Splits    four patient parts: one fixed test, three-fold validation on the rest.
 Run       lus run biomarkers --data clips/covid_blues
 External  lus report RUN --external clips/pocovid --where probe=linear
-Try       lus demo                            2 CPUs, three minutes, phantom clips
+Try       lus demo                            2 CPUs, two minutes, phantom clips
 """
 
 from dataclasses import replace
@@ -275,7 +275,7 @@ FALLING = {
     "weight_decay": 0.05, "warmup": 0.1, "cosine": True, "plateau": None, "val_samples": 1,
 }  # fmt: skip
 
-# Three minutes on two cores, with enough patients for a result and too little training for a claim.
+# Two minutes on two cores, with enough patients for a result and too little training for a claim.
 SHOWN = (
     "intensity", "prior, biomarkers", "logistic, biomarkers", "prior, severity",
     "logistic, severity", "biomarkers", "e2e severity", "SVM on biomarkers, severity",

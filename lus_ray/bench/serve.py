@@ -42,7 +42,7 @@ from lus_ray.loopback import open_url
 from lus_ray.orchestration import run_options
 
 TOLERANCE = 1e-6
-READY_MS, IDLE_MS, IDLE_S = 15_000.0, 30.0, 10.0
+READY_MS, IDLE_MS, IDLE_S = 15_000.0, 30.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ COMPARED = ("lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores",
 def compare(
     *,
     turns: int = 5,
-    clients: Sequence[int] = (2, 4, 8, 16),
+    clients: Sequence[int] = (4, 8, 16),
     seconds: float = 0.5,
     num_alone: int = 40,
     variants: Sequence[str] = tuple(VARIANTS),

@@ -46,7 +46,7 @@ class LoopCase:
     label: str
 
 
-def compare(*, num_steps: int = 16, side: int = 64) -> Iterator[tuple[str, Comparison]]:
+def compare(*, num_steps: int = 8, side: int = 64) -> Iterator[tuple[str, Comparison]]:
     """An epoch of each network on one thread."""
     with torch_threads(1):
         for name, case in loop_cases(side).items():

@@ -36,7 +36,7 @@ SEED = "Of phantom clips, folds and training; another one repeats the experiment
 def demo(out: Path, seed: int, as_json: bool) -> None:
     """Make phantom clips, run the biomarkers study in demo size, and say what it found.
 
-    It takes about three minutes on two cores. Repeat it to resume.
+    It takes about two minutes on two cores. Repeat it to resume.
     """
     began = time.monotonic()
 
