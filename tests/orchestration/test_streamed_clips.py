@@ -7,7 +7,7 @@ import torch
 from lus_ray.clip import frames_of, masks_of
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
-from lus_ray.data.loading import batches, shared_memory, streaming
+from lus_ray.data.loading import batches, shared_memory, stream_plan, streaming
 from lus_ray.data.loading.batches import InMemory
 from lus_ray.data.transforms.view import View
 
@@ -24,9 +24,10 @@ FRAMES = {"view": FRAME_VIEW, "columns": ("frame_severity",), "batch": 8, "by_fr
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """A clip in a block, and Ray Data, which runs already, reads every second one."""
-    sizes = {"BLOCK_BYTES": 1, "OWN_BYTES": 1, "OWN_AHEAD": 0, "START_BLOCKS": 0}
-    for name, value in sizes.items():
-        monkeypatch.setattr(streaming, name, value)
+    for name in ("BLOCK_BYTES", "OWN_BYTES"):
+        monkeypatch.setattr(stream_plan, name, 1)
+    for name in ("OWN_AHEAD", "START_BLOCKS"):
+        monkeypatch.setattr(streaming, name, 0)
     streaming._start_workers()
 
 

@@ -10,7 +10,7 @@ Why a block is one row of binary: Ray Data accounts for bytes, and nothing is co
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -30,23 +30,22 @@ from lus_ray.clip import Row, frames_of, masks_of
 from lus_ray.data import store
 from lus_ray.data.loading.batches import Epochs, convert_masks, frame_numbers, stack_labels
 from lus_ray.data.loading.sampler import SampleSpec, sample_epoch
+from lus_ray.data.loading.stream_plan import (
+    Images,
+    Location,
+    Read,
+    Samples,
+    describe,
+    plan_reads,
+    to_blocks,
+)
 from lus_ray.data.transforms.view import View
 from lus_ray.storage.paths import PathOrUri, is_remote
 
 FRAME_COLUMNS = ("clip", "height", "width", "frames")
 MASK_COLUMNS = ("clip", "height", "width", "masks", "mask_scheme")
-PLACE = ("clip", "shard", "row_group", "row")
-Location = tuple[str, str, int, int]
-Read = list[tuple[tuple[int, int], SampleSpec]]
-"""Samples of one clip, each with its batch and its place there."""
-Samples = Mapping[str, Sequence[UInt8[np.ndarray, "T H W"]] | UInt8[np.ndarray, "B T H W"]]
-"""Where the samples of a block are written, by `frames` and `masks`."""
-BLOCK_BYTES, EARLY_BYTES, READ_BYTES = 16 << 20, 4 << 20, 2 << 20
-"""Samples of a block; of an early one, for an early first batch and equal work at the end of a
-short epoch; and the least that a read counts for."""
-OWN_BYTES, START_BLOCKS, RAY_SHARE = 1 << 30, 32, 2
-"""Samples of an epoch that this process reads alone, in early blocks; blocks that it reads as Ray
-Data starts; of the others, Ray Data reads one in so many."""
+START_BLOCKS, RAY_SHARE = 32, 2
+"""Blocks that this process reads as Ray Data starts; Ray Data reads one in so many of the others."""
 OWN_READS, REMOTE_READS, OWN_AHEAD = 2, 12, 2
 """Blocks that this process reads at a time; from object storage, where Arrow has eight requests at
 a time and the others decode; and so many more are submitted."""
@@ -74,7 +73,7 @@ class StreamedFrames:
 
         def batches(epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
             sampled = sample_epoch(rows, epoch=epoch, classes=classes, **settings)[start:]
-            blocks, num_early = _to_blocks(_plan_reads(sampled, by_frame=by_frame), view)
+            blocks, num_early = to_blocks(plan_reads(sampled, by_frame=by_frame), view)
             images = Images(list(map(len, sampled)), view, with_masks=scheme is not None)
             filled = _fill(images, blocks, num_early, locations, store_path=self.store, view=view)
             for number, specs in enumerate(sampled):
@@ -104,71 +103,6 @@ class StreamedFrames:
         return store.read_located(self.store, locations, columns, opened=_open_shard)
 
 
-def _plan_reads(sampled: Sequence[Sequence[SampleSpec]], *, by_frame: bool) -> list[Read]:
-    """The samples of an epoch by the read that gives them, in the order of their first use.
-
-    The frames of a clip are read at once, as a window keeps them together.
-    """
-    reads: dict[int, Read] = {}
-    for batch, specs in enumerate(sampled):
-        for place, spec in enumerate(specs):
-            number = spec.row if by_frame else len(reads)
-            reads.setdefault(number, []).append(((batch, place), spec))
-    return list(reads.values())
-
-
-def _to_blocks(reads: Sequence[Read], view: View) -> tuple[list[list[Read]], int]:
-    """Reads one after another, up to about `BLOCK_BYTES` of samples in a block.
-
-    Also the number of early blocks, which are smaller, in the first `OWN_BYTES`.
-    """
-    blocks: list[list[Read]] = []
-    size, left, total, num_early = view.num_frames * view.height * view.width, 0, 0, 0
-    for read in reads:
-        if left <= 0:
-            early = total < OWN_BYTES
-            left, num_early = (EARLY_BYTES if early else BLOCK_BYTES), num_early + early
-            blocks.append([])
-        num_bytes = max(size * len(read), READ_BYTES)
-        left, total = left - num_bytes, total + num_bytes
-        blocks[-1].append(read)
-    return blocks, num_early
-
-
-def _describe(block: Sequence[Read], locations: Sequence[Location]) -> dict[str, Any]:
-    """What a process needs to read a block."""
-    rows = [read[0][1].row for read in block]
-    return {
-        "clips": [dict(zip(PLACE, locations[row], strict=True)) for row in rows],
-        "seeds": [[spec.seed for _, spec in read] for read in block],
-        "frames": [[spec.frame for _, spec in read] for read in block],
-    }
-
-
-class Images:
-    """Frames and masks of batches of known sizes, whose samples are written in any order."""
-
-    def __init__(self, sizes: Sequence[int], view: View, *, with_masks: bool) -> None:
-        self.sizes, self.missing = sizes, list(sizes)
-        self.shape = (view.num_frames, view.height, view.width)
-        self.names = ("frames", "masks") if with_masks else ("frames",)
-        self.filling: dict[int, dict[str, UInt8[np.ndarray, "B T H W"]]] = {}
-
-    def of_block(self, block: Sequence[Read]) -> Samples:
-        """The samples of a block at their places."""
-        places = [place for read in block for place, _ in read]
-        for batch in {batch for batch, _ in places} - self.filling.keys():
-            shape = (self.sizes[batch], *self.shape)
-            self.filling[batch] = {name: np.empty(shape, np.uint8) for name in self.names}
-        return {name: [self.filling[b][name][place] for b, place in places] for name in self.names}
-
-    def count(self, block: Sequence[Read]) -> None:
-        """Note that the samples of a block are written."""
-        for read in block:
-            for (batch, _), _ in read:
-                self.missing[batch] -= 1
-
-
 def _fill(
     images: Images, blocks: Sequence[Sequence[Read]], num_early: int,
     locations: Sequence[Location], *, store_path: str, view: View,
@@ -181,7 +115,7 @@ def _fill(
     read = partial(read_samples, store_path=store_path, view=view)
 
     def start(numbers: range) -> Iterator[pa.Table]:
-        plan = pa.Table.from_pylist([_describe(blocks[number], locations) for number in numbers])
+        plan = pa.Table.from_pylist([describe(blocks[number], locations) for number in numbers])
         return _read_with_ray(plan, names=images.names, store_path=store_path, view=view)
 
     def write_next(out: Samples) -> None:
@@ -205,7 +139,7 @@ def _fill(
                     ahead.append(None)
                 else:
                     out = images.of_block(blocks[number])
-                    described = _describe(blocks[number], locations)
+                    described = describe(blocks[number], locations)
                     ahead.append(threads.submit(read, described, out))
                 number += 1
             written = ahead.popleft()

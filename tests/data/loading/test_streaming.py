@@ -3,7 +3,7 @@ import pytest
 
 from lus_ray.clip import make_row
 from lus_ray.data import store
-from lus_ray.data.loading import streaming
+from lus_ray.data.loading import stream_plan, streaming
 from lus_ray.data.loading.sampler import SampleSpec, sample_epoch
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import StoreError
@@ -58,7 +58,7 @@ def read_epoch(clips, **settings):
 
 
 def test_a_shard_stays_open_from_block_to_block(clips):
-    block = streaming._describe([[((0, 0), SampleSpec(0, 7))]], [store.locate_clips(clips)["t/1"]])
+    block = stream_plan.describe([[((0, 0), SampleSpec(0, 7))]], [store.locate_clips(clips)["t/1"]])
     samples, same = np.zeros((2, 1, 2, 8, 8), np.uint8)
     streaming.read_samples(block, {"frames": samples}, store_path=str(clips), view=VIEW)
     (shard,) = store.list_shards(clips)
@@ -78,13 +78,13 @@ def test_blocks_hold_the_reads_of_an_epoch_in_order_and_begin_small(monkeypatch,
     size = VIEW.num_frames * 64
     sizes = {"READ_BYTES": 1, "EARLY_BYTES": 4 * size, "OWN_BYTES": 12 * size}
     for name, value in (sizes | {"BLOCK_BYTES": 32 * size}).items():
-        monkeypatch.setattr(streaming, name, value)
+        monkeypatch.setattr(stream_plan, name, value)
     rows = [{"clip": str(n), "num_frames": 4} for n in range(40)]
     sampled = sample_epoch(rows, batch=8, seed=0, epoch=0, by_frame=by_frame, window=4)
-    reads = streaming._plan_reads(sampled, by_frame=by_frame)
+    reads = stream_plan.plan_reads(sampled, by_frame=by_frame)
     places = [(str(n), "shard", n, 0) for n in range(40)]
-    blocks, num_early = streaming._to_blocks(reads, VIEW)
-    read = [streaming._describe(block, places) for block in blocks]
+    blocks, num_early = stream_plan.to_blocks(reads, VIEW)
+    read = [stream_plan.describe(block, places) for block in blocks]
     assert [place["clip"] for block in read for place in block["clips"]] == [
         str(spec.row) for (_, spec), *_ in reads
     ]
