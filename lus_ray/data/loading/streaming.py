@@ -45,7 +45,7 @@ from lus_ray.storage.paths import PathOrUri, is_remote
 FRAME_COLUMNS = ("clip", "height", "width", "frames")
 MASK_COLUMNS = ("clip", "height", "width", "masks", "mask_scheme")
 START_BLOCKS, RAY_SHARE = 32, 2
-"""Blocks that this process reads as Ray Data starts; Ray Data reads one in so many of the others."""
+"""Blocks that this process reads as Ray Data starts; Ray Data reads one in so many of the rest."""
 OWN_READS, REMOTE_READS, OWN_AHEAD = 2, 12, 2
 """Blocks that this process reads at a time; from object storage, where Arrow has eight requests at
 a time and the others decode; and so many more are submitted."""
