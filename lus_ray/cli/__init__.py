@@ -28,6 +28,9 @@ BAD_PATH = (
 )  # fmt: skip
 """System errors of a badly named path; a full disk is not one of them."""
 
+RESUMED = ("demo", "evaluate", "run")
+"""Commands that keep what they finished; the others begin again."""
+
 
 class Lus(click.Group):
     """A group whose commands end with one line and an exit code when they fail."""
@@ -64,7 +67,8 @@ class Lus(click.Group):
             click.echo(f"lus: {where}{error.strerror or error}{remedy}", err=True)
             ctx.exit(2 if bad else 1)
         except KeyboardInterrupt:
-            click.echo("lus: interrupted; run the same command again to resume", err=True)
+            remedy = "; run the same command again to resume" * (ctx.invoked_subcommand in RESUMED)
+            click.echo(f"lus: interrupted{remedy}", err=True)
             ctx.exit(130)
 
 

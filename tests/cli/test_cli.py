@@ -245,6 +245,22 @@ def test_a_bad_path_is_bad_input_and_a_full_disk_is_not(number, exit_code, messa
     assert_one_line(CliRunner().invoke(group, ["write"]), message, exit_code=exit_code)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("run", "lus: interrupted; run the same command again to resume\n"),
+        ("ingest", "lus: interrupted\n"),
+    ],
+)
+def test_an_interrupted_command_promises_to_resume_only_where_it_does(name, message):
+    @click.command(name)
+    def command():
+        raise KeyboardInterrupt
+
+    done = CliRunner().invoke(cli.Lus(commands=[command]), [name])
+    assert (done.exit_code, done.output) == (130, message)
+
+
 @pytest.mark.slow
 def test_a_report_is_printed_also_where_it_cannot_be_written(tmp_path):
     baseline = arm("e2e")

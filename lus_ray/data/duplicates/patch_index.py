@@ -19,7 +19,7 @@ NUM_BITS = 28
 PATCH_BITS = 9
 """For the number of a patch in its clip, of which there are at most 320."""
 MAX_SHARED = 32
-"""A hash that more clips share is ignored: it tells of no clip in particular."""
+"""A hash that more clips share is ignored: it points to no clip in particular."""
 BLOCK = 1 << 16
 FULL = 127
 """A number 1 of a vector as it is stored."""
