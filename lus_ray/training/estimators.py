@@ -5,12 +5,10 @@ Only the types listed here and the other estimators of scikit-learn are loaded.
 
 import functools
 import importlib
-import json
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from zipfile import ZipFile
 
 import numpy as np
 
@@ -47,17 +45,7 @@ NAMES = (
 
 
 def dump(estimator: Any, path: Path) -> None:
-    """Write an estimator as skops does, without the indentation of its schema.
-
-    Why: indented JSON is made in Python, which takes most of the time that a forest needs.
-    """
-    private = import_skops().dump.__globals__
-    with ZipFile(path, "w") as archive:
-        context = private["SaveContext"](zip_file=archive)
-        state = private["get_state"](estimator, context)
-        context.clear_memo()
-        state |= {"protocol": context.protocol, "_skops_version": private["skops"].__version__}
-        archive.writestr("schema.json", json.dumps(state))
+    import_skops().dump(estimator, path)
 
 
 def load(path: Path) -> Any:
