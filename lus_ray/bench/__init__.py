@@ -31,7 +31,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
     "uninorm": {"num_frames": 100},
     "mcdropout": {"num_samples": 10},
     "serve": {"turns": 2, "clients": (2, 8), "num_alone": 10, "variants": ("one process",)},
-    "demo": {"slow": False},
+    "demo": {"demo": False},
 }
 """Sizes of `lus bench --quick` by module of this package, in the order of the table."""
 
