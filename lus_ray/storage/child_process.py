@@ -53,6 +53,9 @@ class ChildProcess:
         # One thread each: the parent's workers keep every core busy, and threads do not survive
         # a fork. A session of its own, because the parent handles Ctrl-C.
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        # Huge pages where the system allows them: a fork writes thousands of new pages for a clip.
+        tunables = [os.environ.get("GLIBC_TUNABLES", ""), "glibc.malloc.hugetlb=1"]
+        environment["GLIBC_TUNABLES"] = ":".join(filter(None, tunables))
         paths = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
         with theirs:

@@ -29,7 +29,7 @@ LUMA_FIRST = frozenset(
 CONVERTER, SHRINKER = VideoReformatter(), VideoReformatter()
 FULL_RANGE = 2
 """FFmpeg's code for luma that spans 0-255; by default video luma spans 16-235."""
-WIDENED = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
+WIDENED = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8).tobytes()
 
 
 def write_frames(
@@ -165,13 +165,17 @@ def to_grey(frame: Any) -> UInt8[np.ndarray, "H W"]:
         luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
         luma = luma[: frame.height, : frame.width]
         full_range = frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
-        return luma if full_range else np.take(WIDENED, luma)
+        return luma if full_range else _widen(luma)
     if not any(component.is_alpha for component in frame.format.components):
         return _convert(frame, "gray")
     rgba = _convert(frame, "rgba")
     luma = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgba[..., :3]), format="rgb24")
     alpha = rgba[..., 3].astype(np.uint16)
     return ((_convert(luma, "gray") * alpha + 127) // 255).astype(np.uint8)
+
+
+def _widen(luma: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    return np.frombuffer(luma.tobytes().translate(WIDENED), np.uint8).reshape(luma.shape)
 
 
 def _convert(frame: Any, layout: str) -> UInt8[np.ndarray, "H W ..."]:
