@@ -34,10 +34,13 @@ JOIN_BYTES, NUM_REQUESTS = 64 << 10, 16
 """Ranges that are less apart are one request; requests at a time."""
 
 
-def open_parquet(path: PathOrUri, columns: Collection[str] | None = None) -> pq.ParquetFile:
+def open_parquet(
+    path: PathOrUri, columns: Collection[str] | None = None, *, verify: bool = True
+) -> pq.ParquetFile:
     """A Parquet file, remote ones read in ranges; StoreError if damaged or with extension types.
 
-    With `columns`, those of a remote file are fetched at once, and no others can be read.
+    With `columns`, those of a remote file are fetched at once, and no others can be read. Pages
+    that are read are compared with their checksums if `verify`.
     """
     try:
         if is_remote(path):
@@ -53,7 +56,7 @@ def open_parquet(path: PathOrUri, columns: Collection[str] | None = None) -> pq.
         if is_remote(path) and columns is not None:
             source = pa.BufferReader(_fetch(source, find_chunks(metadata, columns)))
         return pq.ParquetFile(
-            source, metadata=metadata, pre_buffer=is_remote(path), page_checksum_verification=True
+            source, metadata=metadata, pre_buffer=is_remote(path), page_checksum_verification=verify
         )
     except (pa.ArrowException, OSError, ValueError) as error:
         if is_remote(path) and (message := explain_storage_error(error)):

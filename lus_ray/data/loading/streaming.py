@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray.data
 import torch
 from jaxtyping import UInt8
@@ -244,14 +243,14 @@ def _pack(samples: UInt8[np.ndarray, "B T H W"]) -> pa.Array:
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, data])
 
 
-def _open_shard(shard: PathOrUri) -> pq.ParquetFile:
+def _open_shard(shard: PathOrUri) -> store.Shard:
     return _open_for_thread(shard, threading.get_ident())
 
 
 @lru_cache(maxsize=NUM_OPEN)
-def _open_for_thread(shard: PathOrUri, thread: int) -> pq.ParquetFile:
+def _open_for_thread(shard: PathOrUri, thread: int) -> store.Shard:
     """Why for a thread: a file that reads ranges ahead serves one at a time."""
-    return store.open_shard(shard)
+    return store.open_shard(shard) if is_remote(shard) else store.ShardVerifiedOnce(shard)
 
 
 def _unpack(packed: pa.ChunkedArray, shape: tuple[int, ...]) -> UInt8[np.ndarray, "B T H W"]:

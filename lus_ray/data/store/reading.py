@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,15 +60,42 @@ def source_of_shard(shard: PathOrUri) -> str:
     return basename(shard).rpartition("-")[0]
 
 
-def open_shard(path: PathOrUri, columns: Sequence[str] | None = None) -> pq.ParquetFile:
+class ShardVerifiedOnce:
+    """A shard on a disk that stays open: a row group is verified when it is first read.
+
+    Comparing checksums takes a third of the time of reading a clip.
+    """
+
+    def __init__(self, path: PathOrUri) -> None:
+        self.verifying, self.plain = open_shard(path), open_shard(path, verify=False)
+        self.verified: set[tuple[int, tuple[str, ...]]] = set()
+
+    def read_row_group(
+        self, number: int, columns: Sequence[str], *, use_threads: bool = True
+    ) -> pa.Table:
+        """These columns of a row group."""
+        group = (number, tuple(columns))
+        file = self.plain if group in self.verified else self.verifying
+        table = file.read_row_group(number, columns=list(columns), use_threads=use_threads)
+        self.verified.add(group)
+        return table
+
+
+Shard: TypeAlias = pq.ParquetFile | ShardVerifiedOnce
+
+
+def open_shard(
+    path: PathOrUri, columns: Sequence[str] | None = None, *, verify: bool = True
+) -> pq.ParquetFile:
     """A shard, opened and checked to have the columns of this version or of an earlier one.
 
-    With `columns`, those of a remote shard are fetched at once, and no others can be read.
+    With `columns`, those of a remote shard are fetched at once, and no others can be read. Pages
+    that are read are compared with their checksums if `verify`.
 
     Raises:
         StoreError: the file is not readable, or has other columns than `SCHEMA`.
     """
-    file = open_parquet(path, columns)
+    file = open_parquet(path, columns, verify=verify)
     kinds = {field.name: field.type for field in file.schema_arrow}
     for field in SCHEMA:
         kind = kinds.get(field.name)
@@ -192,7 +220,7 @@ def read_located(
     located: Iterable[tuple[str, str, int, int]],
     columns: Sequence[str] | None = None,
     *,
-    opened: Callable[[PathOrUri], pq.ParquetFile] = open_shard,
+    opened: Callable[[PathOrUri], Shard] = open_shard,
 ) -> Iterator[Row]:
     """Rows at known locations (clip, shard, row_group, row), as `locate_clips` gives them.
 
@@ -200,7 +228,7 @@ def read_located(
     may keep shards open between calls.
     """
     wanted = list(columns or SCHEMA.names)
-    files: dict[str, pq.ParquetFile] = {}
+    files: dict[str, Shard] = {}
     group: tuple[str, int] | None = None
     table = pa.table({})
     for clip, shard, number, row in located:
