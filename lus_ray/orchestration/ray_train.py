@@ -28,7 +28,16 @@ from lus_ray.runs import cell_predictions, run_cell
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.cell_log import CellLog
 from lus_ray.runs.cost import CostMeter
-from lus_ray.runs.layout import EPOCH_STATE, FITTED, METRICS, START, STATE, TRAINED, CellFolder
+from lus_ray.runs.layout import (
+    EPOCH_STATE,
+    FITTED,
+    METRICS,
+    START,
+    STATE,
+    TRAINED,
+    CellFolder,
+    slug,
+)
 from lus_ray.runs.plan import RunPlan
 from lus_ray.storage import paths
 from lus_ray.study_files import StudyFile
@@ -80,7 +89,7 @@ class RayTraining:
                     placement_strategy="STRICT_PACK" if wanted.on_one_node else "PACK",
                 ),
                 run_config=RunConfig(
-                    name=self.cell.name.replace("/", "-"),
+                    name=slug(self.cell.name),  # Ray Train takes ASCII alone
                     callbacks=[TuneReportCallback()],
                     storage_filesystem=own_files,
                     storage_path=path,
@@ -153,7 +162,9 @@ def train_on_worker(config: dict[str, Any]) -> None:
     def report_to_train(values: dict[str, float]) -> None:
         ray.train.report({"finished": 0, **values})  # Tune needs it in every report
 
-    log = CellLog(folder, folder.upload_while_running(report_to_train), is_start=False)
+    # Inner models of a cross-fitted arm are trained one after another.
+    uploads = folder.upload_while_running(report_to_train)
+    log = CellLog(folder, uploads, is_start=False, appends=config["first_cost"] > 0)
     report = log.log_epoch if rank == 0 else report_to_train
     state = TrainingState(folder.state, num_workers=workers, upload=folder.live_upload())
     fitted = run_cell.fit_task(

@@ -17,12 +17,13 @@ class CellLog:
     """Logs a cell; `is_start` records a start of it. `trained` are the classes it trained on.
 
     The first logged epoch shows where a killed cell resumes: metrics of an earlier start are kept
-    up to that epoch.
+    up to that epoch. With `appends`, those of an earlier model of the same start are kept whole.
     """
 
     def __init__(
-        self, folder: CellFolder, callback: EpochCallback, *, is_start: bool = True
-    ) -> None:
+        self, folder: CellFolder, callback: EpochCallback, *, is_start: bool = True,
+        appends: bool = False,
+    ) -> None:  # fmt: skip
         folder.path.mkdir(parents=True, exist_ok=True)
         self.folder, self.callback = folder, callback
         self.notes: tuple[str, ...] = ()
@@ -31,12 +32,13 @@ class CellLog:
         self.path.touch()
         self.earlier = self.path.read_text()
         self.num_earlier, self.num_epochs = len(self.earlier.splitlines()), 0
+        self.appends = appends
         if is_start:
             folder.error.unlink(missing_ok=True)
             self._append_start()
 
     def log_epoch(self, values: dict[str, float]) -> None:
-        if not self.num_epochs:
+        if not self.num_epochs and not self.appends:
             lines = self.path.read_text().splitlines(keepends=True)[: int(values["epoch"])]
             write_text(self.path, "".join(lines))
             self.num_earlier = len(lines)
@@ -56,7 +58,7 @@ class CellLog:
     def resume_notes(self) -> list[str]:
         """A note on a resumed training; none where workers trained, as they noted it."""
         is_by_workers = not self.num_epochs and self.path.read_text() != self.earlier
-        if is_by_workers or not self.num_earlier:
+        if self.appends or is_by_workers or not self.num_earlier:
             return []
         return [f"went on after {self.num_earlier} epochs of an earlier start"]
 

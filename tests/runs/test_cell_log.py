@@ -62,6 +62,15 @@ def test_a_cell_that_restarts_drops_earlier_metrics(folder):
     assert (cost(log)["epochs"], cost(log)["notes"]) == (4, [])
 
 
+def test_a_later_model_of_the_same_start_appends_its_metrics(folder):
+    start(folder, 0, 1)
+    log = CellLog(folder, lambda values: None, is_start=False, appends=True)
+    for number in range(2):
+        log.log_epoch({"epoch": number})
+    assert epochs(folder) == [0, 1, 0, 1]
+    assert log.resume_notes() == []
+
+
 def test_a_cell_killed_after_its_last_epoch_keeps_every_line(folder):
     start(folder, 0, 1, 2)
     log = start(folder)
