@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import UInt8
 
 from lus_ray.errors import SchemaError
@@ -141,6 +142,8 @@ LATER_COLUMNS = ("site", "device", "exam", "sex", "age", "bmi", "etiology", "lab
 
 PIXEL_COLUMNS = ("frames", "masks")
 """All other columns of a store fit in memory."""
+MOST_BYTES = 2**31 - 1
+"""Of the frames of a clip: Arrow counts them in 32 bits."""
 
 
 def sf_class(ratio: float) -> int:
@@ -152,7 +155,8 @@ def make_row(frames: UInt8[np.ndarray, "T H W"], **columns: Any) -> Row:
     """A checked clip row from decoded frames and named columns.
 
     `clip`, `patient` and `source` are required; `group` is the patient until the leak gate changes
-    it; `masks` is an array (T, H, W) of class ids; missing columns are null.
+    it; `masks` is an array (T, H, W) of class ids; missing columns are null. The row has pixels as
+    Arrow arrays in the memory of `frames` and `masks`.
 
     Raises:
         SchemaError: a column is unknown, missing, or out of its range.
@@ -168,11 +172,21 @@ def make_row(frames: UInt8[np.ndarray, "T H W"], **columns: Any) -> Row:
     row: Row = {name: columns.get(name) for name in SCHEMA.names}
     row["group"] = row["group"] or row["patient"]
     row["height"], row["width"] = frames.shape[1:]
-    row["frames"] = [frame.tobytes() for frame in frames]
-    row["masks"] = None if masks is None else [np.asarray(m, np.uint8).tobytes() for m in masks]
+    row["frames"] = to_arrow(frames)
+    row["masks"] = None if masks is None else to_arrow(np.asarray(masks, np.uint8))
     row["sha256"] = hash_pixels(frames)
     check_row(row)
     return row
+
+
+def to_arrow(pixels: UInt8[np.ndarray, "T H W"]) -> pa.BinaryArray:
+    """One binary per image, in the memory of the images themselves."""
+    content = np.ascontiguousarray(pixels)
+    offsets = np.arange(len(content) + 1, dtype=np.int64) * math.prod(content.shape[1:])
+    if offsets[-1] > MOST_BYTES:
+        raise SchemaError(f"{offsets[-1]} bytes of pixels; a clip has at most {MOST_BYTES}")
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(content)]
+    return pa.BinaryArray.from_buffers(pa.binary(), len(content), buffers)
 
 
 def hash_pixels(frames: UInt8[np.ndarray, "T H W"]) -> str:
@@ -218,7 +232,7 @@ def check_row(row: Mapping[str, Any]) -> None:
             refuse(column, "a text, or null")
     if row["probe"] is not None and row["probe"] not in PROBES:
         refuse("probe", f"use one of {PROBES} or null")
-    if not row["frames"]:
+    if not len(row["frames"]):
         refuse("frames", "a clip has at least one frame")
     _check_pixels(row, refuse)
     num_frames = len(row["frames"])
@@ -286,7 +300,7 @@ def _check_labels(row: Mapping[str, Any], refuse: Any) -> None:
 
 def _check_pixels(row: Mapping[str, Any], refuse: Any) -> None:
     size = row["height"] * row["width"]
-    if size <= 0 or any(len(frame) != size for frame in row["frames"]):
+    if size <= 0 or _image_sizes(row["frames"]) != {size}:
         raise SchemaError(f"clip {row['clip']!r}: a frame does not have height x width bytes")
     if (row["masks"] is None) != (row["mask_scheme"] is None):
         raise SchemaError(f"clip {row['clip']!r}: masks and mask_scheme are given together")
@@ -294,13 +308,18 @@ def _check_pixels(row: Mapping[str, Any], refuse: Any) -> None:
         return
     if row["mask_scheme"] not in MASK_SCHEMES:
         refuse("mask_scheme", f"use one of {tuple(MASK_SCHEMES)}")
-    if len(row["masks"]) != len(row["frames"]) or any(len(m) != size for m in row["masks"]):
+    if len(row["masks"]) != len(row["frames"]) or _image_sizes(row["masks"]) != {size}:
         raise SchemaError(f"clip {row['clip']!r}: masks do not match the frames in number and size")
-    highest = max(int(np.frombuffer(mask, np.uint8).max()) for mask in row["masks"])
+    highest = int(_stack(row, "masks").max())
     if highest >= len(MASK_SCHEMES[row["mask_scheme"]]):
         raise SchemaError(
             f"clip {row['clip']!r}: mask class {highest} is not in scheme {row['mask_scheme']!r}"
         )
+
+
+def _image_sizes(pixels: pa.BinaryArray | Sequence[bytes]) -> set[int]:
+    is_array = isinstance(pixels, pa.BinaryArray)
+    return set(pc.binary_length(pixels).to_pylist() if is_array else map(len, pixels))
 
 
 def _check_integers(

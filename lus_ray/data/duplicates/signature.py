@@ -9,6 +9,8 @@ import zlib
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from PIL import Image
+from PIL.Image import Resampling
 from scipy import ndimage
 
 SIDE = 128
@@ -29,14 +31,11 @@ def compute_signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
 
     Valid pixels change and are not dark; in a still image all that are not dark.
     """
-    import torch  # takes seconds, and only the ingest of files needs it
-    from torch.nn.functional import interpolate
-
     inspected = frames[_spread(len(frames), NUM_INSPECTED)]
     scale = SIDE / max(frames.shape[1:])
-    size = tuple(max(SHORTEST, round(length * scale)) for length in frames.shape[1:])
-    pixels = torch.from_numpy(np.ascontiguousarray(inspected))[:, None]
-    small = interpolate(pixels, size, mode="bilinear", antialias=True)[:, 0].numpy()
+    height, width = (max(SHORTEST, round(length * scale)) for length in frames.shape[1:])
+    images = (Image.fromarray(frame) for frame in inspected)
+    small = np.stack([image.resize((width, height), Resampling.BILINEAR) for image in images])
     kept = np.maximum(small[_spread(len(small), NUM_FRAMES)] >> 2, 1)
     mean = ndimage.uniform_filter(small.mean(0, dtype=np.float32), 5)
     changes = ndimage.uniform_filter((small.std(0) > 1).astype(np.float32), 5) > 0.5

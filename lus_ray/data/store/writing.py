@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lus_ray.clip import SCHEMA, Row, check_row, fill_columns
+from lus_ray.clip import PIXEL_COLUMNS, SCHEMA, Row, check_row, fill_columns
 from lus_ray.data.store.reading import list_shards, open_shard
 from lus_ray.errors import StoreError
 from lus_ray.storage.paths import PathOrUri, basename
@@ -30,7 +30,7 @@ class Writer:
 
     def __init__(self, folder: Path | str, source: str) -> None:
         self.folder, self.source = Path(folder) / "clips", source
-        self.rows: list[Row] = []
+        self.rows: list[pa.Table] = []
         self.clips: set[str] = set()
         self.patients: dict[str, None] = {}
         self.shard: pq.ParquetWriter | None = None
@@ -43,12 +43,13 @@ class Writer:
     def add(self, row: Row) -> None:
         check_row(row)
         self._check_order(row)
-        num_bytes = sum(map(len, row["frames"])) + sum(map(len, row["masks"] or ()))
+        num_images = len(row["frames"]) + len(row["masks"] or ())
+        num_bytes = num_images * row["height"] * row["width"]
         if self.rows and (
             self.row_bytes + num_bytes > GROUP_BYTES or len(self.rows) >= GROUP_CLIPS
         ):
             self._flush()
-        self.rows.append(row)
+        self.rows.append(_to_table(row))
         self.row_bytes += num_bytes
 
     def add_all(self, rows: Iterable[Row]) -> Iterator[tuple[Row, int]]:
@@ -89,7 +90,7 @@ class Writer:
         if self.shard is None or full:
             self.shard = create_shard(self._next_shard())
             self.shard_bytes, self.num_groups = 0, 0
-        self.shard.write_table(pa.Table.from_pylist(self.rows, schema=SCHEMA))
+        self.shard.write_table(pa.concat_tables(self.rows))
         self.shard_bytes += self.row_bytes
         self.num_groups += 1
         self.rows, self.row_bytes = [], 0
@@ -97,6 +98,17 @@ class Writer:
     def _next_shard(self) -> Path:
         self.num_shards += 1
         return self.folder / f"{self.source}-{self.num_shards - 1:05d}.parquet"
+
+
+def _to_table(row: Row) -> pa.Table:
+    """A row as a table, without a copy of pixels that are Arrow arrays."""
+    pixels = {name: row[name] for name in PIXEL_COLUMNS if row[name] is not None}
+    table = pa.Table.from_pylist([row | dict.fromkeys(pixels, ())], schema=SCHEMA)
+    for name, images in pixels.items():
+        values = images if isinstance(images, pa.Array) else pa.array(images, pa.binary())
+        column = pa.ListArray.from_arrays([0, len(values)], values)
+        table = table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), column)
+    return table
 
 
 def create_shard(path: Path) -> pq.ParquetWriter:
