@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +70,16 @@ class ChildProcess:
         return ours
 
 
-def shut_down(threads: ThreadPoolExecutor, processes: Sequence[ChildProcess]) -> None:
+@runtime_checkable
+class Stoppable(Protocol):
+    """A child process, or what uses one."""
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def shut_down(threads: ThreadPoolExecutor, processes: Sequence[Stoppable]) -> None:
     """End threads and the processes that they use, also after a failure or Ctrl-C.
 
     Waiting work does not start, running requests fail, and all processes are reaped.

@@ -13,7 +13,7 @@ import numpy as np
 
 from lus_ray.data.decoding.decoder import DecodeLimits, FileDecoder
 from lus_ray.data.duplicates import matching
-from lus_ray.data.ingest import workers
+from lus_ray.data.ingest import part_threads
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.errors import LusError
 from tests.fuzz.invariants import Outcome, check, read_store
@@ -42,12 +42,12 @@ class WarmDecoder(FileDecoder):
 def quick_ingests() -> Iterator[None]:
     """Let ingests share a decoder process, and seek no near copies: it is slow."""
     decoder, find_matches = WarmDecoder(LIMITS), matching.find_matches
-    workers.FileDecoder = lambda limits, max_side: decoder  # type: ignore[misc, assignment]
-    matching.find_matches = lambda signatures, groups: []
+    part_threads.FileDecoder = lambda limits, max_side: decoder  # type: ignore[misc, assignment]
+    matching.find_matches = lambda signatures, groups, patches=None: []
     try:
         yield
     finally:
-        workers.FileDecoder, matching.find_matches = FileDecoder, find_matches  # type: ignore[misc]
+        part_threads.FileDecoder, matching.find_matches = FileDecoder, find_matches  # type: ignore[misc]
         FileDecoder.close(decoder)
 
 

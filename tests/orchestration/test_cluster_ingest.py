@@ -31,7 +31,7 @@ def test_workers_are_those_of_the_cluster(tmp_path):
 def test_a_cluster_ingests_as_one_process_does_also_if_a_worker_is_killed(
     ray_cluster, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(parts, "PART_CLIPS", 2)
+    monkeypatch.setattr(parts, "FEWEST_CLIPS", 2)
     killed = []
 
     def kill_one(done, *_):

@@ -37,7 +37,8 @@ MARGIN = 12
 """Half the side of the surroundings that hold a patch of the smallest scale."""
 NUM_PATTERNS = 6
 """Cosines along each side of a patch; the constant is left out."""
-MIRRORED = np.array([(-1.0) ** (n % NUM_PATTERNS) for n in range(1, NUM_PATTERNS**2)], np.float32)
+NUM_NUMBERS = NUM_PATTERNS**2 - 1
+MIRRORED = np.array([(-1.0) ** (n % NUM_PATTERNS) for n in range(1, NUM_NUMBERS + 1)], np.float32)
 """A mirrored patch has the same cosine transform with the odd columns negated."""
 BAND = 16
 """Pixels of a line that one product of a filter makes."""

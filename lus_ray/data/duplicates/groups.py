@@ -10,7 +10,7 @@ the copies in one split is right in either case.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
@@ -30,6 +30,9 @@ from lus_ray.storage.paths import PathOrUri
 
 LABELS = ("severity", "disease", "etiology", "sf_ratio", "biomarkers", "labels")
 """Columns in which copies of one acquisition should not differ."""
+
+
+NO_PATCHES: Mapping[str, matching.Patches] = {}
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,17 @@ class Grouping:
     num_shards_rewritten: int
 
 
-def assign_groups(path: Path | str, beside: Sequence[PathOrUri] = ()) -> Grouping:
-    """Find the groups of a store and write them into it; `beside` are its shards elsewhere."""
+def assign_groups(
+    path: Path | str,
+    beside: Sequence[PathOrUri] = (),
+    patches: Mapping[str, matching.Patches] = NO_PATCHES,
+) -> Grouping:
+    """Find the groups of a store and write them into it.
+
+    `beside` are its shards elsewhere, `patches` those of clips that were described before.
+    """
     index = store.index_shards([*store.list_shards(path), *beside])
-    pairs = find_pairs(index)
+    pairs = find_pairs(index, patches)
     group_of = join_groups(index, pairs, read_given_groups(path))
     members = defaultdict(set)
     for clip, patient in zip(*_columns(index, "clip", "patient"), strict=True):
@@ -73,7 +83,9 @@ def assign_groups(path: Path | str, beside: Sequence[PathOrUri] = ()) -> Groupin
     )
 
 
-def find_pairs(index: pa.Table) -> tuple[DuplicatePair, ...]:
+def find_pairs(
+    index: pa.Table, patches: Mapping[str, matching.Patches] = NO_PATCHES
+) -> tuple[DuplicatePair, ...]:
     """Clips of different patients that show the same acquisition, sorted by name.
 
     Clips with equal pixels are listed as a chain, each with the one before it; near copies are
@@ -103,7 +115,7 @@ def find_pairs(index: pa.Table) -> tuple[DuplicatePair, ...]:
     equal = [pair(a, b, "equal pixels", 1.0) for a, b in chains if patients[a] != patients[b]]
     near = [
         pair(match.one, match.other, "near copy", match.similarity)
-        for match in matching.find_matches(signatures, known_groups)
+        for match in matching.find_matches(signatures, known_groups, list(map(patches.get, clips)))
     ]
     return tuple(sorted(equal + near, key=lambda p: (p.one, p.other)))
 

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.data.duplicates.features import (
     MIRRORED,
+    NUM_NUMBERS,
     SCALES,
     Features,
     describe_patches,
@@ -63,6 +64,25 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Patches:
+    """The patches of a clip: the corners (frame, row, column) and a vector for each."""
+
+    corners: UInt8[np.ndarray, "N 3"]
+    vectors: Int8[np.ndarray, "N D"]
+
+    def to_bytes(self) -> bytes:
+        return self.corners.tobytes() + self.vectors.tobytes()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Patches":
+        num = len(content) // (3 + NUM_NUMBERS)
+        corners = np.frombuffer(content, np.uint8, 3 * num).reshape(num, 3)
+        return cls(
+            corners, np.frombuffer(content, np.int8, offset=3 * num).reshape(num, NUM_NUMBERS)
+        )
+
+
+@dataclass(frozen=True)
 class Candidate:
     one: int
     other: int
@@ -73,11 +93,15 @@ class Candidate:
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # small products only: threads would wait
-def find_matches(signatures: Sequence[bytes | None], known_groups: Sequence[int]) -> list[Match]:
+def find_matches(
+    signatures: Sequence[bytes | None],
+    known_groups: Sequence[int],
+    patches: Sequence[Patches | None] | None = None,
+) -> list[Match]:
     """Pairs of clips that show the same acquisition, in order of the clips.
 
     Clips with equal numbers in `known_groups` are not compared; a clip without a signature matches
-    none.
+    none. Signatures are described where `patches` has none of them.
     """
     known = [number for number, text in enumerate(signatures) if text is not None]
     groups = np.asarray(known_groups)[known]
@@ -86,7 +110,10 @@ def find_matches(signatures: Sequence[bytes | None], known_groups: Sequence[int]
     if not len(changes):
         return []
     with ThreadPoolExecutor(count_cores()) as pool:
-        search = _Search([signatures[number] or b"" for number in known], groups, pool)
+        texts = [signatures[number] or b"" for number in known]
+        ready = [patches[number] if patches else None for number in known]
+        described = list(pool.map(lambda text, had: had or describe_signature(text), texts, ready))
+        search = _Search(texts, described, groups)
         found = pool.map(search.find, range(changes[-1] + 1))
         return [
             replace(match, one=known[match.one], other=known[match.other])
@@ -97,13 +124,12 @@ def find_matches(signatures: Sequence[bytes | None], known_groups: Sequence[int]
 
 class _Search:
     def __init__(
-        self, signatures: Sequence[bytes], groups: Int64[np.ndarray, "C"], pool: ThreadPoolExecutor
+        self, signatures: Sequence[bytes], patches: list[Patches], groups: Int64[np.ndarray, "C"]
     ) -> None:
         self.signatures, self.groups = signatures, groups
-        described = list(pool.map(_describe, signatures))
-        self.corners = [corners for corners, _ in described]
+        self.corners = [described.corners for described in patches]
         self.positions = np.concatenate(self.corners)[:, 1:].astype(np.int64)
-        self.index = PatchIndex(vectors for _, vectors in described)
+        self.index = PatchIndex(described.vectors for described in patches)
         self.features = lru_cache(maxsize=32)(self._extract)
 
     def _extract(self, number: int) -> Features:
@@ -144,9 +170,9 @@ class _Search:
         return kept
 
 
-def _describe(signature: bytes) -> tuple[UInt8[np.ndarray, "N 3"], Int8[np.ndarray, "N D"]]:
+def describe_signature(signature: bytes) -> Patches:
     features = extract_features(signature)
-    return features.corners.astype(np.uint8), quantize(describe_patches(features)[0])
+    return Patches(features.corners.astype(np.uint8), quantize(describe_patches(features)[0]))
 
 
 def _votes(

@@ -35,7 +35,8 @@ def compute_signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
     scale = SIDE / max(frames.shape[1:])
     height, width = (max(SHORTEST, round(length * scale)) for length in frames.shape[1:])
     images = (Image.fromarray(frame) for frame in inspected)
-    small = np.stack([image.resize((width, height), Resampling.BILINEAR) for image in images])
+    resized = (image.resize((width, height), Resampling.BILINEAR) for image in images)
+    small = np.stack([np.asarray(image) for image in resized])
     kept = np.maximum(small[_spread(len(small), NUM_FRAMES)] >> 2, 1)
     mean = ndimage.uniform_filter(small.mean(0, dtype=np.float32), 5)
     changes = ndimage.uniform_filter((small.std(0) > 1).astype(np.float32), 5) > 0.5

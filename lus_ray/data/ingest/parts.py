@@ -1,37 +1,31 @@
-"""An ingest in parts: other processes, of a cluster too, make the shards of a source.
+"""A source in parts of a few clips: workers make their shards, one process puts them in order.
 
-The driver reads the tables of the source and sends the numbers of clips. A worker reads the same
-tables, checks that they name the same clips, and returns a part: one JSON line, then its shards.
-Ledger and rows are put together in the order of the source, so the store is that of one process.
-Why shards are returned and not written: nothing is left behind by a worker that was killed, and a
-store on object storage needs no folder that all machines share.
+A worker is a thread of this process (`part_threads`) or a process of a cluster (`cluster_parts`).
+It makes a part in a folder of its own and reports each clip; shards, ledger and rows are put
+together in the order of the source, so the store does not depend on the workers.
 """
 
-import json
-import socket
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import Any, Protocol, runtime_checkable
 
 from lus_ray import clip
 from lus_ray.data.decoding.decoder import DecodeLimits
-from lus_ray.data.ingest.readers import list_items
+from lus_ray.data.duplicates.matching import Patches, describe_signature
 from lus_ray.data.ingest.simulation import SimulatedClips
-from lus_ray.data.ingest.workers import IngestPool
 from lus_ray.data.ledger import Ledger, LedgerEntry
-from lus_ray.data.store import Writer, list_shards
-from lus_ray.errors import SourceError
+from lus_ray.data.store import Writer
+from lus_ray.storage.child_process import Stoppable
 
-PART_CLIPS = 16
+FEWEST_CLIPS, MOST_CLIPS, NUM_PARTS = 4, 16, 32
+"""A source has so many parts, but a part has no less and no more clips: workers get equal shares of
+a small source, a large one gets few shards, and a lost worker costs little."""
 LEFT_OUT = (*clip.PIXEL_COLUMNS, "signature")
 """Columns that are in the shards alone."""
 
-MapInOrder = Callable[[Sequence[str], type, Mapping[str, Any]], Iterator[Any]]
-"""(items, worker class, its settings) -> one result per item in order, as by `actor_pool`."""
+Item = Any
+"""A dict of a reader, or the name of a simulated clip."""
 
 
 @dataclass(frozen=True)
@@ -46,97 +40,77 @@ class PartSettings:
     missing_patient: str
 
 
-class PartWorker:
-    """Makes parts of a source, one file or clip at a time."""
+@runtime_checkable
+class RowMaker(Stoppable, Protocol):
+    """Makes the rows of a source, one at a time; None for an item that the ledger skips."""
 
-    def __init__(self, settings: PartSettings) -> None:
-        self.settings = settings
-        self.items = list_items(
-            settings.source, settings.root, Ledger(), settings.options, settings.missing_patient
-        )
-        self.names = _list_names(self.items)
-
-    def __call__(self, batch: Mapping[str, Sequence[str]]) -> pa.Table:
-        parts = [self.make_part(*json.loads(str(request))) for request in batch["packed"]]
-        return pa.table({"packed": pa.array(parts, pa.large_binary())})
-
-    def make_part(self, first: int, names: list[str]) -> bytes:
-        """The part with these clips, of which the first one has this number.
-
-        Raises:
-            SourceError: the source has other clips here.
-        """
-        last = first + len(names)
-        if self.names[first:last] != names:
-            root = self.settings.root
-            raise SourceError(
-                f"{root}: differs on {socket.gethostname()}; give a folder that all machines share"
-            )
-        ledger = Ledger()
-        with tempfile.TemporaryDirectory() as folder, self._pool(ledger) as pool:
-            with Writer(folder, self.settings.source) as writer:
-                rows = []
-                for row in self._make_rows(pool, first, last):
-                    writer.add(row)
-                    light = {name: value for name, value in row.items() if name not in LEFT_OUT}
-                    rows.append(light | {"num_frames": len(row["frames"])})
-            shards = [Path(shard).read_bytes() for shard in list_shards(Path(folder))]
-        report = {
-            "rows": rows,
-            "entries": [asdict(entry) for entry in ledger.entries],
-            "stored": [str(path) for path in pool.stored],
-            "shards": [len(shard) for shard in shards],
-        }
-        line = json.dumps(report, default=lambda number: number.item())
-        return b"".join([line.encode(), b"\n", *shards])
-
-    def _make_rows(self, pool: IngestPool, first: int, last: int) -> Iterator[clip.Row]:
-        if isinstance(self.items, SimulatedClips):
-            return map(self.items.make_row, self.names[first:last])
-        return pool.make_rows(self.items[first:last])
-
-    def _pool(self, ledger: Ledger) -> IngestPool:
-        how = self.settings
-        return IngestPool(how.source, ledger, how.limits, how.max_side, 1, how.root)
+    def make_row(self, item: Item, ledger: Ledger) -> clip.Row | None: ...
 
 
-class PartPool:
-    """Writes the clips of a source from the parts that `map_in_order` lets workers make."""
+@dataclass(frozen=True)
+class MadeClip:
+    """What became of an item: its row without pixels, empty if it was skipped; ledger entries."""
 
-    def __init__(self, settings: PartSettings, ledger: Ledger, map_in_order: MapInOrder) -> None:
-        self.settings, self.ledger, self.map_in_order = settings, ledger, map_in_order
-        self.stored: list[Path] = []
-
-    def __enter__(self) -> "PartPool":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Whoever gave `map_in_order` ends the workers."""
-
-    def write(
-        self, items: SimulatedClips | list[dict[str, Any]], writer: Writer
-    ) -> Iterator[tuple[clip.Row, int]]:
-        """Each row without pixels and signature when it is written, and its number of frames."""
-        names = _list_names(items)
-        requests = [
-            json.dumps([first, names[first : first + PART_CLIPS]])
-            for first in range(0, len(names), PART_CLIPS)
-        ]
-        for part in self.map_in_order(requests, PartWorker, {"settings": self.settings}):
-            view = memoryview(part)
-            start = part.index(b"\n") + 1
-            report = json.loads(part[:start])
-            self.ledger.entries += [LedgerEntry(**entry) for entry in report["entries"]]
-            self.stored += map(Path, report["stored"])
-            contents = []
-            for size in report["shards"]:
-                contents.append(view[start : start + size])
-                start += size
-            writer.add_shards(contents, report["rows"])
-            yield from ((row, row["num_frames"]) for row in report["rows"])
+    row: clip.Row
+    entries: list[LedgerEntry]
+    num_frames: int = 0
+    file: Path | None = None
+    patches: Patches | None = None
 
 
-def _list_names(items: SimulatedClips | list[dict[str, Any]]) -> list[str]:
-    if isinstance(items, SimulatedClips):
-        return list(items.makers)
-    return [item["clip"] for item in items]
+@dataclass(frozen=True)
+class Part:
+    """The clips of a part as they are made; when all are, `folder` has their shards."""
+
+    clips: Iterable[MadeClip]
+    folder: Path
+
+
+@runtime_checkable
+class PartPool(Protocol):
+    def make(self, parts: Sequence[range], folder: Path) -> Iterator[Part]:
+        """Make the parts with items of these numbers in subfolders of `folder`, in order."""
+        ...
+
+
+def split(num_items: int) -> list[range]:
+    size = min(max(-(-num_items // NUM_PARTS), FEWEST_CLIPS), MOST_CLIPS)
+    return [range(first, min(first + size, num_items)) for first in range(0, num_items, size)]
+
+
+def list_items(clips: SimulatedClips | list[dict[str, Any]]) -> list[Item]:
+    return list(clips.makers) if isinstance(clips, SimulatedClips) else clips
+
+
+def make_part(
+    items: Iterable[Item], maker: RowMaker, folder: Path, source: str
+) -> Iterator[MadeClip]:
+    """Write the clips of a part into a folder; each is reported when it is made."""
+    with Writer(folder, source) as writer:
+        for item in items:
+            ledger = Ledger()
+            row = maker.make_row(item, ledger)
+            if row is None:
+                yield MadeClip({}, ledger.entries)
+                continue
+            writer.add(row)
+            light = {name: value for name, value in row.items() if name not in LEFT_OUT}
+            patches = row["signature"] and describe_signature(row["signature"])
+            file = item["file"] if isinstance(item, Mapping) else None
+            yield MadeClip(light, ledger.entries, len(row["frames"]), file, patches)
+
+
+def write_parts(
+    pool: PartPool, num_items: int, writer: Writer, folder: Path, ledger: Ledger
+) -> Iterator[MadeClip]:
+    """Each clip when it is made, in the order of the source; skipped ones go to the ledger.
+
+    `writer` gets the shards that the workers made below `folder`.
+    """
+    for part in pool.make(split(num_items), folder):
+        for made in part.clips:
+            ledger.entries += made.entries
+            if made.row:
+                writer.check_order(made.row)
+                yield made
+        writer.adopt(part.folder)

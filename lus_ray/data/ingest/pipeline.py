@@ -17,13 +17,14 @@ from lus_ray.data import ledger as ledgers
 from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
+from lus_ray.data.duplicates.matching import Patches
 from lus_ray.data.ingest import own_labels
-from lus_ray.data.ingest.parts import MapInOrder, PartPool, PartSettings
+from lus_ray.data.ingest.cluster_parts import ClusterParts, MapInOrder
+from lus_ray.data.ingest.part_threads import PartThreads
+from lus_ray.data.ingest.parts import PartSettings, write_parts
 from lus_ray.data.ingest.readers import list_items, load_reader
-from lus_ray.data.ingest.simulation import SimulatedClips, SimulationPool
 from lus_ray.data.ingest.source_files import walk, write_rest, write_unreadable
 from lus_ray.data.ingest.summary import IngestSummary
-from lus_ray.data.ingest.workers import IngestPool
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SkippedError, SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join
@@ -74,29 +75,33 @@ def ingest(
     if found is not None:
         write_unreadable(found, source, ledger)
     joined: set[tuple[str, str]] = set()
+    stored: list[Path] = []
+    patches: dict[str, Patches] = {}
     ledgers.read(join(store, "ledger.jsonl"))  # refuses a damaged one before all the work
     with stores.stage_source(store, source) as draft:
         items = list_items(source, folder, ledger, options, missing_patient)
-        limits = limits or DecodeLimits()
-        pool: Any
-        if map_in_order is not None:
-            settings = PartSettings(source, folder, options, limits, max_side, missing_patient)
-            pool = PartPool(settings, ledger, map_in_order)
-        elif isinstance(items, SimulatedClips):
-            pool = SimulationPool(source, options, workers)
-        else:
-            pool = IngestPool(source, ledger, limits, max_side, workers, folder)
+        settings = PartSettings(
+            source, folder, options, limits or DecodeLimits(), max_side, missing_patient
+        )
+        pool = (
+            PartThreads(settings, items, workers)
+            if map_in_order is None
+            else ClusterParts(settings, items, map_in_order)
+        )
         own = {"labels": own_labels.describe(ledger.labels)}
         stores.merge_labels(store, {**stores.read_sources(draft.folder), source: own})
         with stores.Writer(draft.folder, source) as writer, pool:
-            for row, num_frames in pool.write(items, writer):
-                summary.add_clip(row, num_frames)
-                if row["group"] != row["patient"]:
-                    joined.add((row["patient"], row["group"]))
+            for made in write_parts(pool, len(items), writer, draft.folder / "parts", ledger):
+                summary.add_clip(made.row, made.num_frames)
+                stored += filter(None, [made.file])
+                if made.patches is not None:
+                    patches[made.row["clip"]] = made.patches
+                if made.row["group"] != made.row["patient"]:
+                    joined.add((made.row["patient"], made.row["group"]))
                 if progress is not None:
                     progress(summary.num_clips, len(items), summary.num_frames)
             if found is not None:
-                write_rest(found, pool.stored, source, ledger)
+                write_rest(found, stored, source, ledger)
             if not summary.num_clips:
                 raise SourceError(_describe_failures(source, root, ledger))
             summary.num_patients = len(writer.patients)
@@ -112,7 +117,7 @@ def ingest(
             "labels": own_labels.describe(ledger.labels),
         }
         stores.record_source(draft.folder, source, facts)  # read by `assign_groups`
-        summary.num_groups = assign_groups(draft.folder, draft.beside).num_groups
+        summary.num_groups = assign_groups(draft.folder, draft.beside, patches).num_groups
         summary.seconds = time.perf_counter() - start
         stores.record_source(draft.folder, source, {**facts, "summary": asdict(summary)})
     return summary

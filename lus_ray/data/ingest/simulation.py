@@ -6,20 +6,19 @@ Why processes: a simulator is Python between short array operations, which threa
 
 import importlib
 import json
+import math
 import socket
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from lus_ray import clip
-from lus_ray.data.store import Writer
+from lus_ray.data.ledger import Ledger
 from lus_ray.errors import LusError
-from lus_ray.storage.child_process import ChildProcess, count_cores, shut_down
+from lus_ray.storage.child_process import ChildProcess
 
 WORTH_SECONDS = 2.0
 """Work for one core from which processes are started: each takes 0.7 s to import the simulator."""
@@ -49,68 +48,33 @@ class SimulatedClips:
             raise LusError(f"{name} was not made: {type(error).__name__}: {error}") from error
 
 
-class SimulationPool:
-    """Make rows from the clips of a simulator, `workers` at once, one per core where None.
+class InProcess:
+    """Makes simulated clips in this process; `made` has those that are ready."""
 
-    The first clip is made here; processes start if the others would take this one too long.
-    """
+    def __init__(self, clips: SimulatedClips, made: dict[str, clip.Row] | None = None) -> None:
+        self.clips, self.made = clips, made or {}
 
-    stored: tuple[Path, ...] = ()  # a simulator reads no files
+    def make_row(self, item: str, ledger: Ledger) -> clip.Row:
+        return self.made.pop(item, None) or self.clips.make_row(item)
 
-    def __init__(self, source: str, options: Mapping[str, Any], workers: int | None) -> None:
-        num_workers = workers or count_cores()
-        self.simulators = [Simulator(source, options) for _ in range(num_workers)]
-        self.free: SimpleQueue[Simulator] = SimpleQueue()
+    def stop(self) -> None:
+        """Another thread waits until the clip is made."""
 
-    def __enter__(self) -> "SimulationPool":
-        self.threads = ThreadPoolExecutor(len(self.simulators), thread_name_prefix="simulation")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        shut_down(self.threads, self.simulators)
-
-    def write(self, clips: SimulatedClips, writer: Writer) -> Iterator[tuple[clip.Row, int]]:
-        """Each row when it is written, and its number of frames."""
-        return writer.add_all(self.make_rows(clips))
-
-    def make_rows(self, clips: SimulatedClips) -> Iterator[clip.Row]:
-        """Rows in the order of the simulator."""
-        first, *others = clips.makers
-        start = time.perf_counter()
-        row = clips.make_row(first)
-        seconds = (time.perf_counter() - start) * len(others)
-        yield row
-        if len(self.simulators) > 1 and seconds >= WORTH_SECONDS:
-            yield from self._make_in_processes(others)
-        else:
-            yield from map(clips.make_row, others)
-
-    def _make_in_processes(self, names: Iterable[str]) -> Iterator[clip.Row]:
-        for simulator in self.simulators:
-            simulator.start()
-            self.free.put(simulator)
-        pending: deque[Future[clip.Row]] = deque()
-        for name in names:
-            pending.append(self.threads.submit(self._make_row, name))
-            if len(pending) > 2 * len(self.simulators):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-    def _make_row(self, name: str) -> clip.Row:
-        simulator = self.free.get()
-        try:
-            return simulator.make_row(name)
-        finally:
-            self.free.put(simulator)
+    def close(self) -> None:
+        """There is no process to end."""
 
 
 class Simulator(ChildProcess):
-    """A child process that makes clips of the reader `source` with its `options`."""
+    """A child process that makes clips of the reader `source` with its `options`.
 
-    def __init__(self, source: str, options: Mapping[str, Any]) -> None:
+    `made` has clips that are ready.
+    """
+
+    def __init__(
+        self, source: str, options: Mapping[str, Any], made: dict[str, clip.Row] | None = None
+    ) -> None:
         super().__init__("lus_ray.data.ingest.simulation_child")
-        self.setup = [source, dict(options)]
+        self.setup, self.made = [source, dict(options)], made or {}
 
     def start(self) -> socket.socket:
         is_new = self.connection is None
@@ -119,22 +83,43 @@ class Simulator(ChildProcess):
             connection.sendall(_json_line(self.setup))
         return connection
 
-    def make_row(self, name: str) -> clip.Row:
-        """Make one clip.
+    def make_row(self, item: str, ledger: Ledger) -> clip.Row:
+        """Make the clip of this name.
 
         Raises:
             LusError: the simulator failed, or its process was lost; the message names the clip.
         """
+        if (row := self.made.pop(item, None)) is not None:
+            return row
         try:
             connection = self.start()
-            connection.sendall(_json_line(name))
+            connection.sendall(_json_line(item))
             with connection.makefile("rb") as replies:
                 return read_reply(replies)
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise LusError(
-                f"{name} was not made: its process was ended; "
+                f"{item} was not made: its process was ended; "
                 "run again, with fewer --workers if memory is low"
             ) from error
+
+
+def start_simulators(
+    clips: SimulatedClips, source: str, options: Mapping[str, Any], num_workers: int
+) -> list[InProcess] | list[Simulator]:
+    """Simulators for all clips: processes if these would take this one too long.
+
+    The first clip is made here, to measure that.
+    """
+    first, *others = clips.makers
+    start = time.perf_counter()
+    made = {first: clips.make_row(first)}
+    seconds = (time.perf_counter() - start) * len(others)
+    if num_workers < 2 or seconds < WORTH_SECONDS:
+        return [InProcess(clips, made)]
+    simulators = [Simulator(source, options, made) for _ in range(num_workers)]
+    for simulator in simulators:
+        simulator.start()
+    return simulators
 
 
 def list_clips(source: str, options: Mapping[str, Any]) -> SimulatedClips:
@@ -144,8 +129,8 @@ def list_clips(source: str, options: Mapping[str, Any]) -> SimulatedClips:
 def write_reply(row: clip.Row) -> bytes:
     pixels = {name: row[name] for name in clip.PIXEL_COLUMNS}
     lengths = {name: None if value is None else len(value) for name, value in pixels.items()}
-    content = [frame for value in pixels.values() for frame in value or ()]
-    return b"".join([_json_line({"row": row | lengths}), *content])
+    arrays = (array for array in (clip.frames_of(row), clip.masks_of(row)) if array is not None)
+    return b"".join([_json_line({"row": row | lengths}), *(array.data for array in arrays)])
 
 
 def write_error(error: LusError) -> bytes:
@@ -157,24 +142,18 @@ def read_reply(file: BinaryIO) -> clip.Row:
 
     Raises:
         LusError: the error of a reply.
-        ValueError, EOFError: the reply is cut short.
+        ValueError: the reply is cut short.
     """
     reply = json.loads(file.readline())
     if "error" in reply:
         raise LusError(reply["error"])
     row = reply["row"]
-    size = row["height"] * row["width"]
     for name in clip.PIXEL_COLUMNS:
         if row[name] is not None:
-            row[name] = [_read(file, size) for _ in range(row[name])]
+            shape = (row[name], row["height"], row["width"])
+            content = file.read(math.prod(shape))
+            row[name] = clip.to_arrow(np.frombuffer(content, np.uint8).reshape(shape))
     return row
-
-
-def _read(file: BinaryIO, num_bytes: int) -> bytes:
-    content = file.read(num_bytes)
-    if len(content) < num_bytes:
-        raise EOFError
-    return content
 
 
 def _json_line(value: object) -> bytes:

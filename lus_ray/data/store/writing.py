@@ -1,7 +1,7 @@
 """Writing the clips of a source into the shards of a staging folder."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,7 +42,7 @@ class Writer:
 
     def add(self, row: Row) -> None:
         check_row(row)
-        self._check_order(row)
+        self.check_order(row)
         num_images = len(row["frames"]) + len(row["masks"] or ())
         num_bytes = num_images * row["height"] * row["width"]
         if self.rows and (
@@ -52,20 +52,12 @@ class Writer:
         self.rows.append(_to_table(row))
         self.row_bytes += num_bytes
 
-    def add_all(self, rows: Iterable[Row]) -> Iterator[tuple[Row, int]]:
-        """Each row when it is added, and its number of frames."""
-        for row in rows:
-            self.add(row)
-            yield row, len(row["frames"])
+    def adopt(self, folder: Path) -> None:
+        """Move the shards in here that another writer made in a folder; their order is checked."""
+        for shard in list_shards(folder):
+            Path(shard).rename(self._next_shard())
 
-    def add_shards(self, contents: Iterable[bytes | memoryview], rows: Iterable[Row]) -> None:
-        """Write shards that another writer made from these rows, which need no pixels here."""
-        for row in rows:
-            self._check_order(row)
-        for content in contents:
-            self._next_shard().write_bytes(content)
-
-    def _check_order(self, row: Row) -> None:
+    def check_order(self, row: Row) -> None:
         if row["clip"] in self.clips:
             raise StoreError(f"{self.source}: clip {row['clip']!r} appears twice; names are unique")
         if row["patient"] in self.patients and next(reversed(self.patients)) != row["patient"]:

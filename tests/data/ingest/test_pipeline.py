@@ -67,7 +67,7 @@ def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
 
 @pytest.mark.slow
 def test_parts_make_the_clips_and_the_ledger_of_one_process(own, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(parts, "PART_CLIPS", 3)
+    monkeypatch.setattr(parts, "FEWEST_CLIPS", 3)
     workers, stored = [], tmp_path_factory.mktemp("stores")
 
     def map_in_order(items, worker, settings):
