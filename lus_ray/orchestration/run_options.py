@@ -176,19 +176,27 @@ def make_phantom_store(
 
 
 def match_arms(study: str, names: Sequence[str], arms: str) -> tuple[str, ...]:
-    """Arms named by a comma-separated list of patterns; a name may contain commas itself."""
-    parts, matches, start = arms.split(","), [], 0
-    while start < len(parts):
-        for end in range(len(parts), start, -1):
-            pattern = ",".join(parts[start:end]).strip()
-            if hits := fnmatch.filter(names, pattern):
-                matches += hits
-                start = end
-                break
-        else:
-            wrong = parts[start].strip()
-            raise ArmError(f"{study}: no arm {wrong!r}{suggest(wrong, names)}")
-    return tuple(matches)
+    """Arms named by a comma-separated list of patterns; a name may contain commas itself.
+
+    A comma separates two patterns wherever all of them match an arm then.
+    """
+    parts = arms.split(",")
+    matches = _match_parts(names, parts)
+    if matches is None:
+        ends = range(len(parts) - 1, -1, -1)
+        wrong = parts[next(e for e in ends if _match_parts(names, parts[:e]) is not None)].strip()
+        raise ArmError(f"{study}: no arm {wrong!r}{suggest(wrong, names)}")
+    return matches
+
+
+def _match_parts(names: Sequence[str], parts: Sequence[str]) -> tuple[str, ...] | None:
+    if not parts:
+        return ()
+    for end in range(1, len(parts) + 1):
+        hits = fnmatch.filter(names, ",".join(parts[:end]).strip())
+        if hits and (others := _match_parts(names, parts[end:])) is not None:
+            return (*hits, *others)
+    return None
 
 
 def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:

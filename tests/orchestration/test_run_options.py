@@ -41,6 +41,8 @@ def test_arms_are_selected_by_names_with_commas_and_by_patterns_with_their_input
     chosen = apply(arms="NN on cross-fitted*")
     assert names(chosen)[:2] == ["biomarkers", "biomarkers cross-fitted"]
     assert len(chosen.arms) == 5
+    chosen = apply(arms="prior*,*disease")  # not the one arm that both match as one pattern
+    assert {"prior, severity", "prior, disease", "e2e disease"} <= set(names(chosen))
 
 
 def test_a_setting_changes_every_arm_or_one():
