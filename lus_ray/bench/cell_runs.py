@@ -90,8 +90,8 @@ def phantom_store(**options: Any) -> Iterator[tuple[Path, Path]]:
         yield root, root / "store"
 
 
-def two_processes() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+def new_processes(number: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(number, mp_context=get_context("spawn"))
 
 
 def run_on_threads(num_threads: int, cell: Cell, plan: RunPlan, data: Path) -> dict[str, float]:

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 import ray
 
-from lus_ray.bench.cell_runs import Runs, cell_seconds, check_equal, phantom_store, two_processes
+from lus_ray.bench.cell_runs import Runs, cell_seconds, check_equal, new_processes, phantom_store
 from lus_ray.bench.measure import Comparison, Result, Run, Timings, compare_timings
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe
@@ -36,7 +36,7 @@ def compare(
 ) -> Iterator[tuple[str, Comparison | Result]]:
     """A campaign of small cells on two CPUs; few repeats, as one takes many seconds."""
     clips = {"patients": num_patients, "clips": 2, "frames": 12, "size": 64}
-    with phantom_store(**clips, masks="none") as (root, data), two_processes() as pool:
+    with phantom_store(**clips, masks="none") as (root, data), new_processes(2) as pool:
         runs = Runs(experiment(networks, num_draws), data, root)
         rivals: dict[str, Run] = {
             "one after another": partial(runs.run_in_loop, "loop", 1),

@@ -11,17 +11,17 @@ times memory's share against one that would fit, the same number of windows from
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lus_ray.bench.inputs import VideoSet, VideoWindows, make_videos, new_loader
+from lus_ray.bench.inputs import EpochInputs, Reader, VideoSet, VideoWindows, make_videos
 from lus_ray.bench.measure import Comparison, Run, refuse
-from lus_ray.bench.reads import Transports, started_readers
-from lus_ray.bench.streams import FEW, Reader, stream_rows
+from lus_ray.bench.reads import started_readers, transport_rows
+from lus_ray.bench.streams import FEW, stream_rows
 from lus_ray.clip import frames_of, make_row, to_rows
 from lus_ray.data import store as stores
 from lus_ray.data.loading.resizing import CHUNK_CLIPS
@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {"batch": 4, "seed": 0}
 COLUMNS = ("clip", "height", "width", "frames")
 TARGET_STREAMED = 5.0
 TARGET_FLAT = 0.8  # 1 is flat; below this, a clip of the large store costs a quarter more
+FULL: dict[str, Any] = {**FEW, "warmup": 0}  # the check is a whole run of each side
 WINDOWS = ("windows", "windows, mapped", "windows, first epoch, decoding included")
 
 
@@ -51,17 +52,14 @@ def compare(
     view = View(num_frames=15, height=size, width=size)
     with make_videos(num_clips, num_frames, size) as video_set:
         video_set.rows.extend(video_set.rows * (NUM_TIMES - 1))
+        inputs = EpochInputs(video_set, view, SETTINGS)
         windows = VideoWindows(video_set.videos, view)
-        loaders: dict[str, Reader] = {
-            "DataLoader, mp4": partial(new_loader, video_set, windows, SETTINGS)
-        }
+        loaders: dict[str, Reader] = {"DataLoader, mp4": partial(inputs.new_loader, windows)}
         with started_readers(loaders) as started:
-            yield from Transports(video_set, view, SETTINGS).compare(loaders, started, WINDOWS)
-            yield from stream_rows(
-                video_set, view, SETTINGS, loaders, kind="windows", target=TARGET_STREAMED
-            )
+            yield from transport_rows(inputs, loaders, started, WINDOWS)
+            yield from stream_rows(inputs, loaders, kind="windows", target=TARGET_STREAMED)
             yield from compare_stores(num_many)
-            yield from compare_shares(video_set, view, num_shares)
+            yield from compare_shares(inputs, num_shares)
 
 
 def compare_stores(num_many: int) -> Iterator[tuple[str, Comparison]]:
@@ -74,25 +72,22 @@ def compare_stores(num_many: int) -> Iterator[tuple[str, Comparison]]:
         rivals = {f"a store of {num_small}": partial(read_store, small, NUM_FEWER)}
         check = partial(check_counts, expected=4 * num_many, kind="frames")
         ours = partial(read_store, large, 1)
-        yield f"{num_many} clips", Comparison(ours, rivals, check, TARGET_FLAT, repeats=FEW)
+        yield f"{num_many} clips", Comparison(ours, rivals, check, TARGET_FLAT, **FULL)
 
 
-def compare_shares(
-    video_set: VideoSet, view: View, num_shares: int
-) -> Iterator[tuple[str, Comparison]]:
+def compare_shares(inputs: EpochInputs, num_shares: int) -> Iterator[tuple[str, Comparison]]:
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
-        copied = Path(folder)
+        copied, video_set = Path(folder), inputs.video_set
         write_copies(copied, video_set, num_shares)
-        num_windows = num_shares * len(video_set.index)
+        every = to_rows(stores.read_index(copied)) * NUM_TIMES
         large, small = (
-            partial(stream_windows, store, view=view, num_windows=num_windows, epochs=count())
-            for store in (copied, video_set.store)
+            partial(count_windows, replace(inputs, video_set=replace(video_set, rows=rows)), store)
+            for rows, store in ((every, copied), (video_set.rows * num_shares, video_set.store))
         )
-        check = partial(check_counts, expected=num_windows, kind="windows")
-        rivals = {"a store of one share": small}
+        check = partial(check_counts, expected=len(every), kind="windows")
         yield (
             f"streamed from {num_shares} shares of memory",
-            Comparison(large, rivals, check, TARGET_FLAT, children=True, repeats=FEW),
+            Comparison(large, {"a store of one share": small}, check, TARGET_FLAT, **FULL),
         )
 
 
@@ -120,12 +115,9 @@ def read_store(store: Path, times: int) -> int:
     return num_read
 
 
-def stream_windows(store: Path, *, view: View, num_windows: int, epochs: "count[int]") -> int:
-    """Stream windows, of every clip equally many; their number."""
-    rows = to_rows(stores.read_index(store))
-    rows = rows * (num_windows // len(rows))
-    batches = StreamedFrames(str(store)).epochs(rows, view=view, columns=(), **SETTINGS)
-    return sum(len(batch["frames"]) for batch in batches(next(epochs)))
+def count_windows(inputs: EpochInputs, store: Path) -> int:
+    """Stream an epoch from a store, with the search for its clips; the number of windows."""
+    return sum(map(len, inputs.new_epochs(StreamedFrames(str(store)))()))
 
 
 def write_tiny_clips(store: Path, num_clips: int) -> None:

@@ -8,9 +8,11 @@ about 45 kB, as the published clips have at this size.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from lus_ray.data import store as stores
 from lus_ray.data.decoding.video import to_grey
 from lus_ray.data.ingest import phantom
 from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.loading.batches import Pixels
 from lus_ray.data.loading.sampler import SampleSpec, sample_epoch
 from lus_ray.data.transforms.view import View
 
@@ -37,6 +40,8 @@ X264 = {"crf": "24", "preset": "veryfast", "g": "100000", "sc_threshold": "0"}
 
 Sample = tuple[int, Row, SampleSpec]
 """Number of the epoch, clip, frame or window."""
+Reader = Callable[[], Iterable[Tensor]]
+"""Returns the batches of an epoch."""
 
 
 def phantom_frames(
@@ -103,11 +108,13 @@ def write_video(path: Path, frames: UInt8[np.ndarray, "T H W"]) -> None:
 def _write_images(store: Path, folder: Path) -> dict[str, tuple[Path, ...]]:
     folder.mkdir()
     images: dict[str, tuple[Path, ...]] = {}
-    for row in stores.read(store):
-        for number, frame in enumerate(frames_of(row)):
-            path = folder / f"{Path(row['clip']).name}-{number:04d}.png"
-            Image.fromarray(frame).save(path)
-            images[row["clip"]] = (*images.get(row["clip"], ()), path)
+    with ThreadPoolExecutor(NUM_WORKERS) as threads:  # compression takes most of it
+        for row in stores.read(store):
+            pictures = [Image.fromarray(frame) for frame in frames_of(row)]
+            stem = folder / Path(row["clip"]).name
+            paths = tuple(Path(f"{stem}-{number:04d}.png") for number in range(len(pictures)))
+            list(threads.map(Image.Image.save, pictures, paths))
+            images[row["clip"]] = paths
     return images
 
 
@@ -180,12 +187,26 @@ class EpochBatches(Sampler):
             yield [(self.epoch, self.rows[draw.row], draw) for draw in draws]
 
 
-def new_loader(video_set: VideoSet, data: Dataset, settings: Mapping[str, Any]) -> DataLoader:
-    """A loader whose workers start with the first epoch and end with the loader."""
-    return DataLoader(
-        data,
-        batch_sampler=EpochBatches(video_set.rows, settings),
-        num_workers=NUM_WORKERS,
-        persistent_workers=True,
-        multiprocessing_context="fork",
-    )
+@dataclass(frozen=True)
+class EpochInputs:
+    """Clips, and the view and the settings of an epoch with which both sides read them."""
+
+    video_set: VideoSet
+    view: View
+    settings: Mapping[str, Any]
+
+    def new_loader(self, data: Dataset) -> DataLoader:
+        """A loader whose workers start with the first epoch and end with the loader."""
+        return DataLoader(
+            data,
+            batch_sampler=EpochBatches(self.video_set.rows, self.settings),
+            num_workers=NUM_WORKERS,
+            persistent_workers=True,
+            multiprocessing_context="fork",
+        )
+
+    def new_epochs(self, pixels: Pixels) -> Reader:
+        """A function that returns the batches (B, T, H, W) of the next epoch."""
+        options: dict[str, Any] = {"view": self.view, "columns": (), **self.settings}
+        epochs, numbers = pixels.epochs(self.video_set.rows, **options), count()
+        return lambda: (batch["frames"] for batch in epochs(next(numbers)))

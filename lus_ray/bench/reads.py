@@ -8,23 +8,20 @@ mixes 16 clips at a time, as do the loaders beside it. Ray runs before the clock
 in the page cache on both sides.
 """
 
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from typing import Any
 from unittest import mock
 
 from torch import Tensor
 
-from lus_ray.bench.inputs import ImageFrames, VideoFileFrames, VideoSet, make_videos, new_loader
+from lus_ray.bench.inputs import EpochInputs, ImageFrames, Reader, VideoFileFrames, make_videos
 from lus_ray.bench.measure import Comparison
-from lus_ray.bench.slow_storage import KEYS
-from lus_ray.bench.streams import FEW, Reader, check_equal, read_first, storage_rows, stream_rows
-from lus_ray.data.loading.batches import size_of
+from lus_ray.bench.streams import FEW, check_equal, read_first, storage_rows, stream_rows
+from lus_ray.data.loading.batches import InMemory, size_of
 from lus_ray.data.loading.memmap import attach as attach_mapped
 from lus_ray.data.loading.memmap import plan_files as mapped_files
 from lus_ray.data.loading.shared_memory import attach, share_frames
@@ -43,65 +40,64 @@ def compare(
     """Epochs of all clips streamed, and of `num_held` of them from memory and mapped."""
     view = View(num_frames=1, height=size, width=size, num_samples=0)
     with make_videos(num_clips, num_frames, size, images=True) as video_set:
-        held = replace(video_set, index=video_set.index[:num_held], rows=video_set.rows[:num_held])
-        loaders = frame_loaders(held, SETTINGS)
-        with mock.patch.dict(os.environ, KEYS), started_readers(loaders) as started:
-            transports = Transports(held, view, SETTINGS)
-            yield from transports.compare(loaders, started, EPOCHS)
-            first = {name: partial(read_first, make) for name, make in loaders.items()}
-            ours = partial(read_first, transports.first_epoch)
+        first = replace(video_set, index=video_set.index[:num_held], rows=video_set.rows[:num_held])
+        held, windowed = EpochInputs(first, view, SETTINGS), EpochInputs(video_set, view, WINDOWED)
+        loaders = frame_loaders(held)
+        with started_readers(loaders) as started:
+            yield from transport_rows(held, loaders, started, EPOCHS)
+            rivals = {name: partial(read_first, make) for name, make in loaders.items()}
+            ours = partial(read_first, partial(first_epoch, held))
             yield (
                 "first batch, decoding included",
-                Comparison(ours, first, target=TARGET_FIRST, children=True, repeats=FEW),
+                Comparison(ours, rivals, target=TARGET_FIRST, **FEW),
             )
-            loaders = frame_loaders(video_set, WINDOWED)
             yield from stream_rows(
-                video_set, view, WINDOWED, loaders, kind="frames", target=TARGET_STREAMED
+                windowed, frame_loaders(windowed), kind="frames", target=TARGET_STREAMED
             )
-            yield from storage_rows(video_set, view, WINDOWED)
+            yield from storage_rows(windowed)
 
 
-def frame_loaders(video_set: VideoSet, settings: Mapping[str, Any]) -> dict[str, Reader]:
+def frame_loaders(inputs: EpochInputs) -> dict[str, Reader]:
+    images = ImageFrames(inputs.video_set.images)
+    videos = VideoFileFrames(inputs.video_set.videos)
     return {
-        "DataLoader, PNG": partial(new_loader, video_set, ImageFrames(video_set.images), settings),
-        "DataLoader, mp4": partial(
-            new_loader, video_set, VideoFileFrames(video_set.videos), settings
-        ),
+        "DataLoader, PNG": partial(inputs.new_loader, images),
+        "DataLoader, mp4": partial(inputs.new_loader, videos),
     }
 
 
-class Transports:
-    """The ways in which a cell reads its batches; each call of one gives the next epoch."""
+def transport_rows(
+    inputs: EpochInputs,
+    loaders: Mapping[str, Reader],
+    started: Mapping[str, Reader],
+    names: tuple[str, ...],
+) -> Iterator[tuple[str, Comparison]]:
+    """Epochs from shared memory, from a mapped file, and the first one with its decoding."""
+    store, size = inputs.video_set.store, size_of(inputs.view)
+    with mock.patch.dict(os.environ, LUS_CACHE=str(store.parent / "cache")):
+        mapped = attach_mapped(mapped_files(store, {size}, set()))
+    decoding = partial(first_epoch, inputs)
+    for name, make in loaders.items():
+        for epochs in (decoding, inputs.new_epochs(mapped)):
+            check_equal(epochs, make, name)
+    fresh = {name: partial(iterate, make) for name, make in loaders.items()}
+    runs: tuple[tuple[Reader, Mapping[str, Reader]], ...] = (
+        (inputs.new_epochs(share(inputs)), started),
+        (inputs.new_epochs(mapped), started),
+        (decoding, fresh),
+    )
+    for name, (ours, rivals) in zip(names, runs, strict=True):
+        yield name, Comparison(ours, rivals, target=TARGET, **FEW)
 
-    def __init__(self, video_set: VideoSet, view: View, settings: Mapping[str, Any]) -> None:
-        self.rows = video_set.rows
-        self.options: dict[str, Any] = {"view": view, "columns": (), **settings}
-        self.share = partial(share_frames, video_set.store, video_set.index, [size_of(view)])
-        with mock.patch.dict(os.environ, LUS_CACHE=str(video_set.store.parent / "cache")):
-            mapped = attach_mapped(mapped_files(video_set.store, {size_of(view)}, set()))
-        self.mapped = mapped
 
-    def first_epoch(self) -> Iterator[Tensor]:
-        """Epoch 0 after all clips are decoded into shared memory."""
-        return self._by_epoch(attach(self.share()))()
+def share(inputs: EpochInputs) -> InMemory:
+    """All clips, decoded into Ray's shared memory."""
+    video_set = inputs.video_set
+    return attach(share_frames(video_set.store, video_set.index, [size_of(inputs.view)]))
 
-    def compare(
-        self, loaders: Mapping[str, Reader], started: Mapping[str, Reader], names: tuple[str, ...]
-    ) -> Iterator[tuple[str, Comparison]]:
-        in_memory, mapped = map(self._by_epoch, (attach(self.share()), self.mapped))
-        for name, make in loaders.items():
-            for epochs in (self.first_epoch, self._by_epoch(self.mapped)):
-                check_equal(epochs, make, name)
-        fresh = {name: partial(iterate, make) for name, make in loaders.items()}
-        runs: tuple[tuple[Reader, Mapping[str, Reader]], ...] = (
-            (in_memory, started), (mapped, started), (self.first_epoch, fresh)
-        )  # fmt: skip
-        for name, (ours, rivals) in zip(names, runs, strict=True):
-            yield name, Comparison(ours, rivals, target=TARGET, children=True, repeats=FEW)
 
-    def _by_epoch(self, reader: Any) -> Callable[[], Iterator[Tensor]]:
-        epochs, numbers = reader.epochs(self.rows, **self.options), count()
-        return lambda: (batch["frames"] for batch in epochs(next(numbers)))
+def first_epoch(inputs: EpochInputs) -> Iterable[Tensor]:
+    return inputs.new_epochs(share(inputs))()
 
 
 def iterate(make: Reader) -> Iterator[Tensor]:
@@ -110,15 +106,9 @@ def iterate(make: Reader) -> Iterator[Tensor]:
 
 @contextmanager
 def started_readers(loaders: Mapping[str, Reader]) -> Iterator[dict[str, Reader]]:
-    """Readers with running workers, beside a Ray cluster whose Ray Data logs only errors."""
+    """Readers with running workers, beside a Ray cluster."""
     started = {name: make() for name, make in loaders.items()}
     for loader in started.values():
         list(loader)  # workers fork before Ray starts threads
-    logger = logging.getLogger("ray.data")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with connect(None, imports=CELL_MODULE):
-            yield {name: partial(iter, loader) for name, loader in started.items()}
-    finally:
-        logger.setLevel(before)
+    with connect(None, imports=CELL_MODULE):
+        yield {name: partial(iter, loader) for name, loader in started.items()}

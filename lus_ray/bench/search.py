@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from lus_ray.bench.cell_runs import Runs, phantom_store, run_on_threads, two_processes
+from lus_ray.bench.cell_runs import Runs, new_processes, phantom_store, run_on_threads
 from lus_ray.bench.measure import Comparison, Result, Timings, compare_timings, refuse
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe, Search
@@ -59,7 +59,7 @@ def compare(
 ) -> Iterator[tuple[str, Result]]:
     """So many seeds, with the start of each campaign."""
     clips = phantom_store(patients=num_patients, clips=2, frames=6, size=64)
-    with clips as (root, data), two_processes() as pool:
+    with clips as (root, data), new_processes(2) as pool:
         few = Runs(experiment(2, 1), data, root)
         check_samples(run_ours(few), run_rival(few, pool), at_least=2)
         runs = Runs(experiment(num_samples, num_epochs), data, root)

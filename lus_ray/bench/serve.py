@@ -12,33 +12,30 @@ The rival's path is the floor: HTTP on loopback, a queue, and three threads.
 Started: seconds until the service answers. Idle: CPU time of all its processes in a second.
 """
 
+import http.client
 import json
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Executor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from lus_ray.bench import http_load
-from lus_ray.bench.cell_runs import Runs, phantom_store
+from lus_ray.bench.cell_runs import Runs, new_processes, phantom_store
 from lus_ray.bench.inputs import write_video
 from lus_ray.bench.measure import Result, Timings, compare_timings, refuse, torch_threads
-from lus_ray.bench.server_process import ServerProcess, run_server
+from lus_ray.bench.server_process import RESPONSE_S, ServerProcess, load, post_clip, run_server
 from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.data.ingest import phantom
-from lus_ray.errors import LusError
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import LocalPipeline
 from lus_ray.inference.schema import to_dict
-from lus_ray.loopback import open_url
 from lus_ray.orchestration import run_options
 
 TOLERANCE = 1e-6
@@ -47,16 +44,20 @@ READY_MS, IDLE_MS, IDLE_S = 15_000.0, 30.0, 5.0
 
 @dataclass(frozen=True)
 class Variant:
-    """Options of `lus serve`, the milliseconds of its path, and its ratio of clips if measured."""
+    """Options of `lus serve`, the milliseconds of its path, and its ratio of clips if measured.
+
+    Fewer `turns` where the ratio is far from its target.
+    """
 
     options: tuple[str, ...]
     path_ms: float
     ratio: float | None = None
+    turns: int = 5
 
 
 VARIANTS = {
     "one process": Variant(("--layout", "colocated", "--replicas", "1"), 3.0, 0.95),
-    "two processes": Variant(("--layout", "colocated", "--replicas", "2"), 3.0, 1.3),
+    "two processes": Variant(("--layout", "colocated", "--replicas", "2"), 3.0, 1.3, turns=3),
     "composed": Variant(("--layout", "composed", "--replicas", "1"), 6.0),
 }
 RIVAL = "FastAPI, one process, batching"
@@ -89,6 +90,8 @@ def compare(
         limits, models = ServiceLimits(), LocalPipeline(model_selection.select_models([run]))
         decoder = stack.enter_context(FileDecoder(limits.clip, max_side=limits.max_side))
         stack.enter_context(torch_threads(1))
+        pool = stack.enter_context(new_processes(1))
+        sending = {"pool": pool, "body": file.read_bytes(), "seconds": seconds}
 
         def local(file: Path) -> dict[str, Any]:
             return to_dict(models.predict(decoder.decode(file)))
@@ -103,7 +106,8 @@ def compare(
                 limit_ms = variant.path_ms
                 yield f"path, {name}", measure_path(ours, local, file, num_alone, limit_ms=limit_ms)
                 if variant.ratio is not None:
-                    loaded = put_loads(ours, theirs, file, turns, clients, seconds)
+                    services = {"": ours, RIVAL: theirs}
+                    loaded = put_loads(services, min(turns, variant.turns), clients, **sending)
                     memory_mb = {"": ours.memory_mb(), RIVAL: theirs.memory_mb()}
                     clips = at_equal_p99(loaded, memory_mb, target=variant.ratio)
                     yield f"clips at equal p99, {name}", clips
@@ -132,40 +136,26 @@ Turn = Mapping[str, Mapping[int, Loaded]]
 
 
 def put_loads(
-    ours: ServerProcess,
-    theirs: ServerProcess,
-    file: Path,
-    turns: int,
-    clients: Sequence[int],
-    seconds: float,
+    services: dict[str, ServerProcess], turns: int, clients: Sequence[int], **options: Any
 ) -> list[Turn]:
     """The loads of both services in turn, the first one last in the next turn."""
-    order: list[tuple[str, ServerProcess]] = [("", ours), (RIVAL, theirs)]
-    loaded: list[Turn] = []
-    for _ in range(turns):
-        order.reverse()
-        loaded.append({name: put_load(s, file, clients, seconds) for name, s in order})
-    return loaded
+    return [
+        {
+            name: {number: put_load(services[name], number, **options) for number in clients}
+            for name in (services if turn % 2 else reversed(services))
+        }
+        for turn in range(turns)
+    ]
 
 
 def put_load(
-    service: ServerProcess, file: Path, clients: Sequence[int], seconds: float
-) -> dict[int, Loaded]:
-    results = {}
-    for number in clients:
-        arguments = map(str, (http_load.__file__, service.url, file, number, seconds))
-        before = service.cpu_s()
-        ended = subprocess.run(
-            [sys.executable, "-P", *arguments], capture_output=True, text=True, check=False
-        )
-        if ended.returncode:
-            last = ended.stderr.strip().rpartition("\n")[-1]
-            raise LusError(f"serve: {number} clients at once: {last}")
-        report = json.loads(ended.stdout)
-        num_clips = len(report["seconds"])
-        cpu_s = (service.cpu_s() - before) / (num_clips + number)  # one request a client is untimed
-        results[number] = Loaded(tuple(report["seconds"]), report["elapsed"] / num_clips, cpu_s)
-    return results
+    service: ServerProcess, clients: int, *, pool: Executor, body: bytes, seconds: float
+) -> Loaded:
+    before = service.cpu_s()
+    sending = pool.submit(load, service.url, body, clients=clients, seconds=seconds)
+    spent, elapsed = sending.result()
+    cpu_s = (service.cpu_s() - before) / (len(spent) + clients)  # one request a client is untimed
+    return Loaded(tuple(spent), elapsed / len(spent), cpu_s)
 
 
 def at_equal_p99(
@@ -220,11 +210,9 @@ def measure_path(
 
 
 def request_clip(service: ServerProcess, file: Path) -> dict[str, Any]:
-    request = urllib.request.Request(
-        f"{service.url}/v1/clips", file.read_bytes(), {"Content-Type": "application/octet-stream"}
-    )
-    with open_url(request, 60) as response:
-        return dict(json.load(response))
+    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=RESPONSE_S)
+    with closing(connection):
+        return dict(json.loads(post_clip(connection, file.read_bytes())))
 
 
 def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> None:

@@ -1,5 +1,6 @@
-"""A service as a process of its own for the length of a block: its address, CPU time, memory."""
+"""A service as a process of its own for the length of a block, and closed-loop load on it."""
 
+import http.client
 import socket
 import subprocess
 import sys
@@ -7,8 +8,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -17,7 +22,7 @@ from lus_ray.errors import LusError
 from lus_ray.loopback import open_url
 
 START_S = 180.0
-END_S = 60.0
+RESPONSE_S = END_S = 60.0
 PAUSE_S = 0.2
 NUM_READY = 20  # times in a row: several processes may share its port
 
@@ -74,6 +79,43 @@ def run_server(module: str, *arguments: str) -> Iterator[ServerProcess]:
             yield ServerProcess(url, process, ready_s)
         finally:
             _end(process)
+
+
+def load(url: str, body: bytes, *, clients: int, seconds: float) -> tuple[list[float], float]:
+    """Seconds of every response, in no order, and from the first request to the last response.
+
+    A client sends the next request after each response. One request of each, which opens its
+    connection, is not timed.
+
+    Raises:
+        LusError: a response has another status than 200.
+    """
+    host, post = urlsplit(url).netloc, partial(post_clip, body=body)
+
+    def run_client(connection: http.client.HTTPConnection) -> list[float]:
+        """The start and the time of every response."""
+        times = [time.monotonic()]
+        while times[-1] < times[0] + seconds:
+            post(connection)
+            times.append(time.monotonic())
+        connection.close()
+        return times
+
+    connections = [http.client.HTTPConnection(host, timeout=RESPONSE_S) for _ in range(clients)]
+    with ThreadPoolExecutor(clients) as threads:
+        list(threads.map(post, connections))
+        runs = list(threads.map(run_client, connections))
+    elapsed = max(times[-1] for times in runs) - min(times[0] for times in runs)
+    return [after - before for times in runs for before, after in pairwise(times)], elapsed
+
+
+def post_clip(connection: http.client.HTTPConnection, body: bytes) -> bytes:
+    connection.request("POST", "/v1/clips", body, {"Content-Type": "application/octet-stream"})
+    response = connection.getresponse()
+    content = response.read()
+    if response.status != 200:
+        raise LusError(f"serve: status {response.status}: {content[:200]!r}")
+    return content
 
 
 def _is_ready(url: str) -> bool:

@@ -1,17 +1,20 @@
 """A folder as a bucket of an S3 server on loopback that waits before every answer.
 
-It lists and reads, which is what a store needs, in a process of its own.
+    python -m lus_ray.bench.slow_storage FOLDER SECONDS PORT
+
+It lists and reads, which is what a store needs. Clients need `KEYS` in their environment.
 """
 
-import multiprocessing
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.connection import Connection
+import asyncio
+import sys
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "any",
@@ -20,70 +23,22 @@ KEYS = {
 }
 
 
-@contextmanager
-def serve_folder(folder: Path, *, delay_s: float) -> Iterator[str]:
-    """The query of a URI, after `s3://BUCKET/PATH`, whose bucket has these files.
-
-    A process that reads them needs `KEYS` in its environment.
-    """
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(folder, delay_s, there), daemon=True)
-    process.start()
-    try:
-        yield f"scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{here.recv()}"
-    finally:
-        process.terminate()
-        process.join()
+class RangeResponse(FileResponse):
+    chunk_size = 2**30  # all of a range at once
 
 
-def _serve(folder: Path, delay_s: float, ready: Connection) -> None:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # it would add 40 ms to the delay
+def build_app(folder: Path, delay_s: float) -> Starlette:
+    async def ready(request: Request) -> Response:
+        return PlainTextResponse("ready\n")
 
-        def do_HEAD(self) -> None:
-            self.do_GET()
+    async def list_or_read(request: Request) -> Response:
+        await asyncio.sleep(delay_s)
+        path = folder / request.path_params["key"]
+        if path == folder:
+            return Response(_list(folder, request.query_params.get("prefix", "")))
+        return RangeResponse(path) if path.is_file() else Response(status_code=404)
 
-        def do_GET(self) -> None:
-            time.sleep(delay_s)
-            address = urlsplit(self.path)
-            _, _, key = unquote(address.path).lstrip("/").partition("/")
-            if not key:
-                prefix = parse_qs(address.query).get("prefix", [""])[0]
-                self.answer(200, _list(folder, prefix).encode())
-            elif (folder / key).is_file():
-                self.send_file(folder / key)
-            else:
-                self.answer(404, b"")
-
-        def send_file(self, path: Path) -> None:
-            size = path.stat().st_size
-            first, _, last = self.headers.get("Range", "bytes=0-").partition("=")[2].partition("-")
-            start, end = int(first), min(int(last or size - 1), size - 1)
-            if self.command == "HEAD":
-                self.answer(200, b"", size)
-                return
-            with path.open("rb") as file:
-                file.seek(start)
-                data = file.read(end - start + 1)
-            self.answer(206, data, range_=f"bytes {start}-{end}/{size}")
-
-        def answer(self, code: int, data: bytes, size: int | None = None, range_: str = "") -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(data) if size is None else size))
-            self.send_header("Last-Modified", self.date_time_string(0))
-            if range_:
-                self.send_header("Content-Range", range_)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *values: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    ready.send(server.server_port)
-    server.serve_forever()
+    return Starlette(routes=[Route("/readyz", ready), Route("/clips/{key:path}", list_or_read)])
 
 
 def _list(folder: Path, prefix: str) -> str:
@@ -96,3 +51,9 @@ def _list(folder: Path, prefix: str) -> str:
         for path in files
     )
     return f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+
+
+if __name__ == "__main__":
+    root, seconds, port = sys.argv[1:]
+    app = build_app(Path(root), float(seconds))
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning", access_log=False)

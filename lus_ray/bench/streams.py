@@ -6,12 +6,15 @@ the same Parquet files in the same order; all batches are equal bit for bit. Fro
 every request waits, on a server in another process.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from itertools import count, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from unittest import mock
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +23,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lus_ray.bench.inputs import Sample, VideoSet, new_loader
+from lus_ray.bench.inputs import EpochInputs, Reader, Sample
 from lus_ray.bench.measure import Comparison, refuse
-from lus_ray.bench.slow_storage import serve_folder
+from lus_ray.bench.server_process import run_server
+from lus_ray.bench.slow_storage import KEYS
 from lus_ray.clip import frames_of
 from lus_ray.data import store as stores
 from lus_ray.data.loading.batches import take_frames
@@ -31,63 +35,54 @@ from lus_ray.data.transforms.view import View
 from lus_ray.storage.files import find_chunks
 from lus_ray.storage.paths import open_filesystem
 
-Batches = Iterable[Tensor]  # of one epoch
-Reader = Callable[[], Batches]
 TARGET_FIRST, TARGET_FILES = 1.0, 0.9
 DELAY_S, TARGET_REQUESTS = 0.05, 0.8
-FEW = 3  # repeats of an epoch that takes seconds
+FEW: dict[str, Any] = {"repeats": 3, "children": True}
+"""Options of epochs that take seconds."""
 
 
 def stream_rows(
-    video_set: VideoSet,
-    view: View,
-    settings: Mapping[str, Any],
-    loaders: Mapping[str, Reader],
-    *,
-    kind: str,
-    target: float,
+    inputs: EpochInputs, loaders: Mapping[str, Reader], *, kind: str, target: float
 ) -> Iterator[tuple[str, Comparison]]:
     """An epoch and its first batch, against loaders of other files and of the same."""
-    data = Clips(video_set.store, view, window=settings.get("window", 1))
-    files: dict[str, Reader] = {
-        "DataLoader, Parquet": partial(new_loader, video_set, data, settings)
-    }
+    store = inputs.video_set.store
+    data = Clips(store, inputs.view, window=inputs.settings.get("window", 1))
+    files: dict[str, Reader] = {"DataLoader, Parquet": partial(inputs.new_loader, data)}
     every: dict[str, Reader] = {**loaders, **files}
-    new_epochs = partial(epochs_of, str(video_set.store), video_set, view, settings)
+    new_epochs = partial(inputs.new_epochs, StreamedFrames(str(store)))
     for name, make in every.items():
         check_equal(new_epochs(), make, name)
-    options: dict[str, Any] = {"repeats": FEW, "children": True}
     for row, rivals, least in (
         (f"{kind}, streamed", loaders, target),
         (f"{kind}, streamed, of the same files", files, TARGET_FILES),
     ):
         running = {name: partial(iter, make()) for name, make in rivals.items()}
-        yield row, Comparison(new_epochs(), running, target=least, **options)
+        yield row, Comparison(new_epochs(), running, target=least, **FEW)
     first = {name: partial(read_first, make) for name, make in every.items()}
     ours = partial(read_first, new_epochs())
-    yield f"{kind}, streamed, first batch", Comparison(ours, first, target=TARGET_FIRST, **options)
+    yield f"{kind}, streamed, first batch", Comparison(ours, first, target=TARGET_FIRST, **FEW)
 
 
-def storage_rows(
-    video_set: VideoSet, view: View, settings: Mapping[str, Any]
-) -> Iterator[tuple[str, Comparison]]:
+def storage_rows(inputs: EpochInputs) -> Iterator[tuple[str, Comparison]]:
     """An epoch from object storage that answers late: against a disk, and against its requests.
 
     What a disk gives depends on the delay; the second row decides.
     """
     row = f"frames, streamed from storage {DELAY_S * 1000:g} ms away"
-    with serve_folder(video_set.store.parent, delay_s=DELAY_S) as query:
-        uri = f"s3://clips/{video_set.store.name}?{query}"
-        remote, local = (
-            epochs_of(store, video_set, view, settings) for store in (uri, str(video_set.store))
-        )
-        options: dict[str, Any] = {"children": True, "repeats": FEW}
+    store, module = inputs.video_set.store, "lus_ray.bench.slow_storage"
+    with (
+        mock.patch.dict(os.environ, KEYS),
+        run_server(module, str(store.parent), str(DELAY_S)) as server,
+    ):
+        endpoint = f"endpoint_override={urlsplit(server.url).netloc}"
+        uri = f"s3://clips/{store.name}?scheme=http&region=us-east-1&{endpoint}"
+        remote, local = (inputs.new_epochs(StreamedFrames(name)) for name in (uri, str(store)))
         disk = {"the same from a disk": local}
-        yield row, Comparison(remote, disk, check_equal, **options)
+        yield row, Comparison(remote, disk, check_equal, **FEW)
         requests = {"requests alone": partial(request_clips, list(find_clips(uri)))}
         yield (
             f"{row}, of its requests",
-            Comparison(remote, requests, target=TARGET_REQUESTS, **options),
+            Comparison(remote, requests, target=TARGET_REQUESTS, **FEW),
         )
 
 
@@ -104,13 +99,6 @@ def request_clips(clips: Iterable[tuple[pa.NativeFile, int, int]]) -> int:
     """The bytes of all clips, requested as many at a time as Arrow has requests."""
     with ThreadPoolExecutor(pa.io_thread_count()) as threads:
         return sum(threads.map(lambda clip: len(clip[0].read_at(clip[2], clip[1])), clips))
-
-
-def epochs_of(store: str, video_set: VideoSet, view: View, settings: Mapping[str, Any]) -> Reader:
-    """A function that gives the batches (B, T, H, W) of the next epoch."""
-    stream = StreamedFrames(store).epochs(video_set.rows, view=view, columns=(), **settings)
-    numbers = count()
-    return lambda: (batch["frames"] for batch in stream(next(numbers)))
 
 
 class Clips(Dataset):

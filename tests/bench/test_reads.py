@@ -63,7 +63,7 @@ def test_both_rivals_give_the_batches_of_an_epoch_and_their_workers_end(video_se
     frames = [[stored[video_set.rows[d.row]["clip"]][d.frame] for d in batch] for batch in epoch]
     expected = [torch.from_numpy(np.stack(batch)[:, None]) for batch in frames]
     for data in (inputs.ImageFrames(video_set.images), inputs.VideoFileFrames(video_set.videos)):
-        loader = inputs.new_loader(video_set, data, reads.SETTINGS)
+        loader = inputs.EpochInputs(video_set, VIEW, reads.SETTINGS).new_loader(data)
         streams.check_equal(lambda: expected, partial(iter, loader), "rival")
         before = {child.pid for child in psutil.Process().children()}
         assert not torch.equal(next(iter(loader)), expected[0])  # epoch 1 has another order

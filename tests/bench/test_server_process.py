@@ -1,16 +1,12 @@
 """Closed-loop clients against a service that echoes; services that start and end."""
 
-import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lus_ray.bench import http_load
-from lus_ray.bench.server_process import run_server
+from lus_ray.bench.server_process import load, run_server
 from lus_ray.errors import LusError
 
 
@@ -41,23 +37,16 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_every_response_counts_but_the_first_of_each_client(url):
-    report = http_load.load(url, b"clip", clients=3, seconds=0.1)
-    assert len(Echo.bodies) == len(report["seconds"]) + 3
-    assert len(report["seconds"]) >= 3
-    assert report["elapsed"] >= 0.1
-    assert all(second > 0 for second in report["seconds"])
+    seconds, elapsed = load(url, b"clip", clients=3, seconds=0.1)
+    assert len(Echo.bodies) == len(seconds) + 3
+    assert len(seconds) >= 3
+    assert elapsed >= 0.1
+    assert all(second > 0 for second in seconds)
 
 
-@pytest.mark.parametrize("body", [b"clip", b"no clip"])
-def test_a_response_with_another_status_ends_the_load(url, tmp_path, body):
-    (tmp_path / "file").write_bytes(body)
-    command = [sys.executable, "-P", http_load.__file__, url, str(tmp_path / "file"), "2", "0.1"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if body == b"clip":
-        assert len(json.loads(ended.stdout)["seconds"]) >= 2
-    else:
-        assert ended.returncode
-        assert "status 400: b'ok'" in ended.stderr
+def test_a_response_with_another_status_ends_the_load(url):
+    with pytest.raises(LusError, match="status 400: b'ok'"):
+        load(url, b"no clip", clients=2, seconds=0.1)
 
 
 def test_a_service_responds_inside_the_block_and_is_gone_after_it(tmp_path):
