@@ -1,7 +1,6 @@
 """Runs for benchmarks: the same cells through a campaign, in a plain loop, in processes."""
 
 import io
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from typing import Any
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.bench.measure import refuse, torch_threads
-from lus_ray.clip import Row
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.loading.batches import FrameSize, InMemory
@@ -57,21 +55,13 @@ class Runs:
             campaign.run(self._request(out, folds))
         return out
 
-    def run_in_loop(
-        self, name: str, num_threads: int, folds: tuple[int, ...] = (), *, arm: str = ""
+    def run_alone(
+        self, name: str, folds: tuple[int, ...] = (), *, arm: str = "", map_cells: Any = map
     ) -> Path:
-        """The cells, or those of one arm, in a plain loop on so many threads of torch and BLAS."""
+        """The cells, or those of one arm, in a plain loop or by the map of a pool of processes."""
         plan = self.plan(self.new_folder(name), folds)
-        for cell in plan.unfinished_cells():
-            if arm in ("", cell.arm):
-                run_on_threads(num_threads, cell, plan, self.data)
-        return plan.folder.path
-
-    def run_in_pool(self, pool: ProcessPoolExecutor, folds: tuple[int, ...] = ()) -> Path:
-        """The cells in a pool of processes, for arms that need no other arm."""
-        plan = self.plan(self.new_folder("pool"), folds)
-        run_one = partial(run_on_threads, 1, plan=plan, data=self.data)
-        list(pool.map(run_one, plan.unfinished_cells()))
+        run_one = partial(run_cell_alone, plan=plan, data=self.data)
+        list(map_cells(run_one, [c for c in plan.unfinished_cells() if arm in ("", c.arm)]))
         return plan.folder.path
 
     def plan(self, out: Path, folds: tuple[int, ...] = ()) -> RunPlan:
@@ -94,10 +84,10 @@ def new_processes(number: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(number, mp_context=get_context("spawn"))
 
 
-def run_on_threads(num_threads: int, cell: Cell, plan: RunPlan, data: Path) -> dict[str, float]:
-    """Run a cell in this process on so many threads of torch and BLAS; its validation scores."""
+def run_cell_alone(cell: Cell, plan: RunPlan, data: Path) -> dict[str, float]:
+    """Run a cell in this process on one thread of torch and BLAS; its validation scores."""
     pixels = _read_pixels(data, *map(frozenset, input_sizes(plan.experiment)))
-    with torch_threads(num_threads), threadpool_limits(num_threads):
+    with torch_threads(1), threadpool_limits(1):
         return run_cell.run(cell, plan, pixels, lambda values: None)
 
 
@@ -108,27 +98,12 @@ def _read_pixels(data: Path, *sizes: frozenset[FrameSize]) -> InMemory:
 
 
 def check_equal(ours: Path, theirs: Path, name: str) -> None:
-    """Raise LusError, naming table, column and clip, if predictions differ."""
-
-    def read_rows(path: Path) -> list[Row]:
-        return predictions.read(path)[1].to_pylist()
-
+    """Raise LusError, naming table and columns, if predictions differ."""
     cells = [RunFolder(out).finished_cells() for out in (ours, theirs)]
     tables, others = ([cell.predictions_name for cell in side] for side in cells)
     if tables != others:
         refuse(f"{name!r} made {len(others)} prediction tables where ours made {len(tables)}")
     for table in tables:
-        rows, other_rows = read_rows(ours / table), read_rows(theirs / table)
-        where = table.removeprefix(f"{layout.PREDICTIONS}/").removesuffix(".parquet")
-        if len(rows) != len(other_rows):
-            refuse(f"{where}: {name!r} predicts other clips than ours")
-        for row, other_row in zip(rows, other_rows, strict=True):
-            for column in row:
-                if row[column] != other_row[column]:
-                    refuse(f"{where}: {column} of {row['clip']} by {name!r} differs from ours")
-
-
-def cell_seconds(out: Path) -> list[float]:
-    """Wall seconds of each cell of a run, from its cost.json."""
-    cells = RunFolder(out).finished_cells()
-    return [json.loads(cell.cost.read_text())["wall_s"] for cell in cells if cell.cost.exists()]
+        columns, other_columns = (predictions.read(out / table)[1] for out in (ours, theirs))
+        if differing := [c for c in columns.column_names if columns[c] != other_columns[c]]:
+            refuse(f"{table}: {', '.join(differing)} by {name!r} differ from ours")

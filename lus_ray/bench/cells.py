@@ -8,21 +8,22 @@ campaign forks its own. All have one torch thread; every value of every predicti
 cluster that runs, as a larger one would.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import ray
 
-from lus_ray.bench.cell_runs import Runs, cell_seconds, check_equal, new_processes, phantom_store
-from lus_ray.bench.measure import Comparison, Result, Run, Timings, compare_timings
+from lus_ray.bench.cell_runs import Runs, check_equal, new_processes, phantom_store
+from lus_ray.bench.measure import Comparison, Result, Run, single_result
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import rotating
 from lus_ray.nets import STN, FrameCNN, resnet18
 from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
+from lus_ray.runs.layout import RunFolder
 from lus_ray.tasks import FrameScore
 
 TARGET, TARGET_PROCESSES, LIMIT_MS = 1.6, 1.0, 3000.0
@@ -39,21 +40,20 @@ def compare(
     with phantom_store(**clips, masks="none") as (root, data), new_processes(2) as pool:
         runs = Runs(experiment(networks, num_draws), data, root)
         rivals: dict[str, Run] = {
-            "one after another": partial(runs.run_in_loop, "loop", 1),
-            "two processes that stay": partial(runs.run_in_pool, pool),
+            "one after another": partial(runs.run_alone, "loop"),
+            "two processes that stay": partial(runs.run_alone, "pool", map_cells=pool.map),
         }
-        measured = Comparison(runs.campaign, rivals, _check_fold, children=True, warmup=0).measure(
-            NUM_REPEATS
-        )
+        for run in (runs.campaign, *rivals.values()):
+            run(folds=(0,))  # none starts cold
+        measured = Comparison(runs.campaign, rivals, children=True, warmup=0).measure(NUM_REPEATS)
+        for name in ("loop", "pool"):
+            check_equal(runs.last["campaign"], runs.last[name], name)
         for rival, target in zip(measured.rivals, (TARGET, TARGET_PROCESSES), strict=True):
             name = f"{4 * len(networks)} cells against {rival.name}"
             yield name, replace(measured, rivals=(rival,), target=target)
         with connect(None, imports=CELL_MODULE):
-            added = partial(_seconds_added, runs)
-            yield (
-                "added per cell on a Ray cluster",
-                compare_timings(Timings(np.array([added()]), 0.0), {}, target=LIMIT_MS),
-            )
+            added_ms = 1000 * _seconds_added(runs)
+            yield "added per cell on a Ray cluster", single_result(added_ms, LIMIT_MS)
 
 
 def experiment(networks: tuple[str, ...], num_draws: int) -> Experiment:
@@ -73,14 +73,11 @@ def experiment(networks: tuple[str, ...], num_draws: int) -> Experiment:
     )
 
 
-def _check_fold(ours: Run, theirs: Run, name: str) -> None:
-    check_equal(ours(folds=(0,)), theirs(folds=(0,)), name)
-
-
 def _seconds_added(runs: Runs) -> float:
     """Seconds of all CPUs that a campaign spends outside its cells, for each cell."""
     began = time.perf_counter()
     out = runs.campaign()
     cpus_s = ray.cluster_resources()["CPU"] * (time.perf_counter() - began)
-    inside_s = cell_seconds(out)
+    costs = [cell.cost.read_text() for cell in RunFolder(out).finished_cells()]
+    inside_s = [json.loads(cost)["wall_s"] for cost in costs]
     return (cpus_s - sum(inside_s)) / len(inside_s)

@@ -10,18 +10,18 @@ times memory's share against one that would fit, the same number of windows from
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
-from lus_ray.bench.inputs import EpochInputs, Reader, VideoSet, VideoWindows, make_videos
+from lus_ray.bench.inputs import COLUMNS, EpochInputs, Reader, VideoSet, VideoWindows, make_videos
 from lus_ray.bench.measure import Comparison, Run, refuse
-from lus_ray.bench.reads import started_readers, transport_rows
-from lus_ray.bench.streams import FEW, stream_rows
+from lus_ray.bench.reads import FEW, started_readers, stream_rows, transport_rows
 from lus_ray.clip import frames_of, make_row, to_rows
 from lus_ray.data import store as stores
 from lus_ray.data.loading.resizing import CHUNK_CLIPS
@@ -33,7 +33,6 @@ from lus_ray.folds import rotating
 NUM_TIMES = 5  # windows of every clip in an epoch; with one, its start-up would be most of it
 NUM_FEWER = 100
 SETTINGS: dict[str, Any] = {"batch": 4, "seed": 0}
-COLUMNS = ("clip", "height", "width", "frames")
 TARGET_STREAMED = 5.0
 TARGET_FLAT = 0.8  # 1 is flat; below this, a clip of the large store costs a quarter more
 FULL: dict[str, Any] = {**FEW, "warmup": 0}  # the check is a whole run of each side
@@ -64,7 +63,6 @@ def compare(
 
 def compare_stores(num_many: int) -> Iterator[tuple[str, Comparison]]:
     num_small = num_many // NUM_FEWER
-    num_many = num_small * NUM_FEWER
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
         large, small = Path(folder) / "large", Path(folder) / "small"
         write_tiny_clips(large, num_many)
@@ -122,16 +120,16 @@ def count_windows(inputs: EpochInputs, store: Path) -> int:
 
 def write_tiny_clips(store: Path, num_clips: int) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32), np.uint8)
-    with stores.Writer(store, "tiny") as writer:
-        for number in range(num_clips):
-            name = f"tiny/{number:06d}"
-            writer.add(make_row(frames, clip=name, patient=name, source="tiny"))
+    write_clips(store, ((f"folder/{number:06d}", frames) for number in range(num_clips)))
 
 
 def write_copies(store: Path, video_set: VideoSet, times: int) -> None:
+    clips = stores.read(video_set.store)
+    named = ((f"{row['clip']}-{n}", frames_of(row)) for row in clips for n in range(times))
+    write_clips(store, named)
+
+
+def write_clips(store: Path, clips: Iterable[tuple[str, UInt8[np.ndarray, "T H W"]]]) -> None:
     with stores.Writer(store, "folder") as writer:
-        for row in stores.read(video_set.store):
-            frames = frames_of(row)
-            for number in range(times):
-                name = f"{row['clip']}-{number}"
-                writer.add(make_row(frames, clip=name, patient=name, source="folder"))
+        for name, frames in clips:
+            writer.add(make_row(frames, clip=name, patient=name, source="folder"))

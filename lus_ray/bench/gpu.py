@@ -8,7 +8,6 @@ arithmetic that a step uses. Dropout is off, as both sides would draw it in anot
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,7 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd as Dropout
 from torch.utils.flop_counter import FlopCounterMode
 
 from lus_ray.bench.measure import Comparison, Run, refuse
-from lus_ray.bench.train import Batch, fit_epoch
+from lus_ray.bench.train import Batch, batches, fit_epoch
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Recipe
 from lus_ray.nets import TSM, FrameCNN, SifaSegmenter, UNet
@@ -29,30 +28,16 @@ TOLERANCE = 0.1
 RECIPE = Recipe(epochs=1, batch=0, lr=1e-4, weight_decay=0.0, select="last")
 
 
-@dataclass(frozen=True)
-class GpuCase:
-    """A task, the shape of its batches (B, T, H, W), and the names of their tensors."""
-
-    task: Callable[[], Task]
-    shape: tuple[int, int, int, int]
-    label: str
-    images: tuple[str, ...] = ("frames",)
-
-
-def gpu_cases() -> Mapping[str, GpuCase]:
+def gpu_cases() -> Mapping[str, tuple[Callable[[], Task], int]]:
+    """Tasks and clips of a batch."""
     frame, image = View(1, 224, 224, 0), View(1, 256, 256, 0)
     clip = View(num_frames=15, height=224, width=224, num_samples=1)
     bline = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
-    cnn = partial(FrameScore, FrameCNN, view=frame)
-    tsm = partial(ClipLabel, TSM, label="severity", view=clip)
-    unet = partial(BinarySegmentation, bline, view=image)
-    sifa = partial(Sifa, net=SifaSegmenter, view=image)
-    both = ("frames", "target_frames")
     return {
-        "FrameCNN, 64 of 224 x 224": GpuCase(cnn, (64, 1, 224, 224), "frame_severity"),
-        "TSM, 4 of 15 x 224 x 224": GpuCase(tsm, (4, 15, 224, 224), "severity"),
-        "U-Net, 16 of 256 x 256": GpuCase(unet, (16, 1, 256, 256), "masks"),
-        "SIFA, 12 of 256 x 256": GpuCase(sifa, (12, 1, 256, 256), "masks", both),
+        "FrameCNN, 64 of 224 x 224": (partial(FrameScore, FrameCNN, view=frame), 64),
+        "TSM, 4 of 15 x 224 x 224": (partial(ClipLabel, TSM, label="severity", view=clip), 4),
+        "U-Net, 16 of 256 x 256": (partial(BinarySegmentation, bline, view=image), 16),
+        "SIFA, 12 of 256 x 256": (partial(Sifa, net=SifaSegmenter, view=image), 12),
     }
 
 
@@ -60,13 +45,13 @@ def compare(*, num_steps: int = 20) -> Iterator[tuple[str, Comparison]]:
     """An epoch of each network; nothing where there is no GPU."""
     if torch.cuda.is_available():
         for name, case in gpu_cases().items():
-            yield name, compare_case(case, num_steps)
+            yield name, compare_loops(*case, num_steps)
 
 
-def compare_case(case: GpuCase, num_steps: int) -> Comparison:
-    ours, plain = (disable_dropout(case.task()).to(DEVICE) for _ in range(2))
+def compare_loops(factory: Callable[[], Task], num_clips: int, num_steps: int) -> Comparison:
+    ours, plain = (disable_dropout(factory()).to(DEVICE) for _ in range(2))
     plain.load_state_dict(ours.state_dict())
-    data = batches(case, num_steps)
+    data = batches(ours, num_clips, num_steps, unlabelled=isinstance(ours, Sifa))
     check_close(with_loop(ours, data[:1]), with_float32(plain, data[:1]))
     operations = num_steps * count_operations(plain, data[0])
     rivals: dict[str, Run] = {
@@ -81,18 +66,6 @@ def disable_dropout(task: Task) -> Task:
         if isinstance(module, Dropout):
             module.p = 0.0
     return task
-
-
-def batches(case: GpuCase, num_steps: int) -> list[Batch]:
-    """uint8 images and labels on the host."""
-    generator = torch.Generator().manual_seed(0)
-    draw = partial(torch.randint, size=case.shape, generator=generator, dtype=torch.uint8)
-    data: list[Batch] = []
-    for _ in range(num_steps):
-        images = {name: draw(256) for name in case.images}
-        labels = draw(2) if case.label == "masks" else torch.arange(case.shape[0]) % 4
-        data.append({**images, case.label: labels})
-    return data
 
 
 def with_loop(task: Task, data: list[Batch]) -> float:

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from lus_ray.data import store as stores
 from lus_ray.data.decoding.video import to_grey
 from lus_ray.data.ingest import phantom
 from lus_ray.data.ingest.pipeline import ingest
-from lus_ray.data.loading.batches import Pixels
+from lus_ray.data.loading.batches import Pixels, take_frames
 from lus_ray.data.loading.sampler import SampleSpec, sample_epoch
 from lus_ray.data.transforms.view import View
 
+COLUMNS = ("clip", "height", "width", "frames")
 NUM_DISTINCT = 30
 NUM_WORKERS = 2
 X264 = {"crf": "24", "preset": "veryfast", "g": "100000", "sc_threshold": "0"}
@@ -128,22 +130,20 @@ class ImageFrames(Dataset):
             return torch.from_numpy(np.array(image)[None])
 
 
-@dataclass
 class VideoFileFrames(Dataset):
     """Single frames of videos that a worker decodes once per epoch."""
 
-    files: Mapping[str, Path]
-    epoch: int = -1
-    decoded: dict[str, UInt8[np.ndarray, "T H W"]] = field(default_factory=dict)
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        def decode(clip: str, num_frames: int, epoch: int) -> UInt8[np.ndarray, "T H W"]:
+            return decode_frames(files[clip], range(num_frames))
+
+        self.decode = lru_cache(maxsize=len(files))(decode)
 
     def __getitem__(self, sample: Sample) -> UInt8[Tensor, "1 H W"]:
         epoch, row, draw = sample
-        if epoch != self.epoch:
-            self.epoch, self.decoded = epoch, {}
-        clip, frame = row["clip"], draw.frame or 0
-        if clip not in self.decoded:
-            self.decoded[clip] = decode_frames(self.files[clip], range(row["num_frames"]))
-        return torch.from_numpy(self.decoded[clip][frame : frame + 1])
+        frame = draw.frame or 0
+        frames = self.decode(row["clip"], row["num_frames"], epoch)
+        return torch.from_numpy(frames[frame : frame + 1])
 
 
 @dataclass
@@ -158,6 +158,26 @@ class VideoWindows(Dataset):
         start = np.random.default_rng(draw.seed).random()
         numbers = self.view.frame_indices(row["num_frames"], start)
         return torch.from_numpy(decode_frames(self.files[row["clip"]], numbers.tolist()))
+
+
+class StoredClips(Dataset):
+    """Samples of clips of a store; a worker keeps the clips of a window, and reads each once."""
+
+    def __init__(self, store: Path, view: View, *, window: int) -> None:
+        self.places, self.view = stores.locate_clips(store), view
+        unverified = partial(stores.open_shard, verify=False)  # Arrow's default
+        opened = lru_cache(maxsize=window)(unverified)
+
+        def read(clip: str) -> UInt8[np.ndarray, "N H W"]:
+            place = [self.places[clip]]
+            (row,) = stores.read_located(store, place, COLUMNS, opened=opened)
+            return frames_of(row)
+
+        self.read = lru_cache(maxsize=window + 1)(read)
+
+    def __getitem__(self, sample: Sample) -> UInt8[Tensor, "T H W"]:
+        _, row, draw = sample
+        return torch.from_numpy(take_frames(self.read(row["clip"]), self.view, draw))
 
 
 def decode_frames(path: Path, numbers: Sequence[int]) -> UInt8[np.ndarray, "T H W"]:
@@ -204,6 +224,14 @@ class EpochInputs:
             persistent_workers=True,
             multiprocessing_context="fork",
         )
+
+    def frame_loaders(self) -> dict[str, Reader]:
+        """Functions that start a loader of images, and one of videos."""
+        images, videos = ImageFrames(self.video_set.images), VideoFileFrames(self.video_set.videos)
+        return {
+            "DataLoader, PNG": partial(self.new_loader, images),
+            "DataLoader, mp4": partial(self.new_loader, videos),
+        }
 
     def new_epochs(self, pixels: Pixels) -> Reader:
         """A function that returns the batches (B, T, H, W) of the next epoch."""

@@ -7,11 +7,10 @@ parallel loop waits for its slowest thread, and another process may hold that co
 """
 
 import resource
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from lus_ray.errors import LusError
 
-POLL_S = 0.01
 SAMPLE_S = 0.02  # the least that a sample lasts after a warm-up, about
 
 
@@ -41,7 +39,6 @@ class Rival:
     name: str
     wall_ms: float
     cpu_s: float
-    peak_mb: float
     ratio: float
     low: float
     high: float
@@ -51,27 +48,24 @@ class Rival:
 class Result:
     """The median time of ours over the repeats, and its rivals.
 
-    `cpu_s` are CPU seconds of one run, children included, on `threads` torch threads. `peak_mb` is
-    the memory that a run adds at its highest, in MiB; 0 where it is not sampled. `target` is the
-    ratio to reach; without rivals, the milliseconds to stay below.
+    `cpu_s` are CPU seconds of one run, children included, on `threads` torch threads. `target` is
+    the ratio to reach; without rivals, the milliseconds to stay below.
     """
 
     repeats: int
     threads: int
     wall_ms: float
     cpu_s: float
-    peak_mb: float
     rivals: tuple[Rival, ...] = ()
     target: float | None = None
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of each repeat; the median CPU seconds and the highest memory of a run in MiB."""
+    """Seconds of each repeat, and the median CPU seconds of a run."""
 
     wall_s: Float[np.ndarray, "R"]
-    cpu_s: float
-    peak_mb: float = 0.0
+    cpu_s: float = 0.0
 
     @property
     def wall_ms(self) -> float:
@@ -84,7 +78,7 @@ class Comparison:
 
     A run that returns an iterator ends with its last item. `target` as in `Result`. With
     `children`, child processes count as well. A slow row has fewer `repeats` than others and no
-    warm-up. Warm-up rounds sample memory and find how often a short run is repeated in a sample.
+    warm-up. Warm-up rounds find how often a short run is repeated in a sample.
     """
 
     ours: Run
@@ -106,20 +100,16 @@ class Comparison:
                 self.check(self.ours, rival, name)
         repeats = min(repeats, self.repeats or repeats)
         runs = {"": self.ours, **self.rivals}
-        in_a_row, peak = dict.fromkeys(runs, 1), dict.fromkeys(runs, 0.0)
+        in_a_row = dict.fromkeys(runs, 1)
         wall, cpu = ({name: np.empty(repeats) for name in runs} for _ in range(2))
         for number in range(-self.warmup, repeats):
             for name in runs if number % 2 else reversed(runs):
-                with _sample_memory(self.children) if number < 0 else nullcontext([0.0]) as highest:
-                    wall_s, cpu_s = _timed(runs[name], in_a_row[name], self.children)
+                wall_s, cpu_s = _timed(runs[name], in_a_row[name], self.children)
                 if number < 0:
-                    peak[name] = max(peak[name], *highest)
                     in_a_row[name] = max(1, round(SAMPLE_S / wall_s))
                 else:
                     wall[name][number], cpu[name][number] = wall_s, cpu_s
-        sides = {
-            name: Timings(wall[name], float(np.median(cpu[name])), peak[name]) for name in runs
-        }
+        sides = {name: Timings(wall[name], float(np.median(cpu[name]))) for name in runs}
         return compare_timings(sides.pop(""), sides, target=self.target)
 
 
@@ -132,16 +122,20 @@ def compare_timings(
         ratios = theirs.wall_s / ours.wall_s
         low, high = median_interval(ratios, rng=np.random.default_rng(0))
         median = float(np.median(ratios))
-        rows.append(Rival(name, theirs.wall_ms, theirs.cpu_s, theirs.peak_mb, median, low, high))
+        rows.append(Rival(name, theirs.wall_ms, theirs.cpu_s, median, low, high))
     return Result(
         repeats=len(ours.wall_s),
         threads=torch.get_num_threads(),
         wall_ms=ours.wall_ms,
         cpu_s=ours.cpu_s,
-        peak_mb=ours.peak_mb,
         rivals=tuple(rows),
         target=target,
     )
+
+
+def single_result(value_ms: float, limit_ms: float) -> Result:
+    """A row that is measured once, in milliseconds."""
+    return compare_timings(Timings(np.array([value_ms / 1000])), {}, target=limit_ms)
 
 
 def median_interval(
@@ -181,35 +175,6 @@ def torch_threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _sample_memory(children: bool) -> Iterator[list[float]]:
-    """A list that afterwards holds the most memory that was added inside, in MiB."""
-    process, ended = psutil.Process(), threading.Event()
-    before, highest = _used_bytes(process, children), [0.0]
-
-    def poll() -> None:
-        while not ended.wait(POLL_S):
-            highest[0] = max(highest[0], (_used_bytes(process, children) - before) / 2**20)
-
-    thread = threading.Thread(target=poll, daemon=True)
-    thread.start()
-    try:
-        yield highest
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _used_bytes(process: psutil.Process, children: bool) -> int:
-    """Bytes that the process and its children hold for themselves: not files, nor shared memory."""
-    total = 0
-    for member in [process, *(process.children(recursive=True) if children else ())]:
-        with suppress(psutil.Error):
-            used = member.memory_info()
-            total += used.rss - used.shared
-    return total
 
 
 def _cpu_s(children: bool) -> float:

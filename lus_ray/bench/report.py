@@ -19,7 +19,7 @@ from lus_ray.storage.child_process import count_cores
 
 COLUMNS = (
     *("what", "against", "ours ms", "its ms", "ratio [95 %]", "target", ""),
-    *("CPU s, ours / its", "MiB, ours / its", "threads", "repeats"),
+    *("CPU s, ours / its", "threads", "repeats"),
 )
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -62,7 +62,8 @@ class BenchReport:
 
 def machine() -> dict[str, str | int | float]:
     """What a reader needs to compare figures: processor, cores, memory, load, versions."""
-    names = [line.split(":")[1].strip() for line in _read_lines(CPU_INFO) if "model name" in line]
+    lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
     return {
         "processor": names[0] if names else platform.machine(),
         "cores": count_cores(),
@@ -74,10 +75,6 @@ def machine() -> dict[str, str | int | float]:
         "torch": torch.__version__,
         "ray": version("ray"),
     }
-
-
-def _read_lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def _row(what: str, ours: Result, rival: Rival | None) -> tuple[str, ...]:
@@ -92,10 +89,9 @@ def _row(what: str, ours: Result, rival: Rival | None) -> tuple[str, ...]:
         verdict = "won" if is_reached else "lost"
     sides: tuple[Result | Rival, ...] = (ours, rival) if rival else (ours,)
     cpu_s = " / ".join(f"{side.cpu_s:.4f}" for side in sides)
-    peak_mb = " / ".join(f"{side.peak_mb:.0f}" for side in sides)
     wall = (_digits(ours.wall_ms), _digits(rival.wall_ms) if rival else "")
     end = (str(ours.threads), str(ours.repeats))
-    return (what, name, *wall, ratio, target, verdict, cpu_s, peak_mb, *end)
+    return (what, name, *wall, ratio, target, verdict, cpu_s, *end)
 
 
 def _digits(value: float) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from lus_ray.bench.cell_runs import Runs, new_processes, phantom_store, run_on_threads
+from lus_ray.bench.cell_runs import Runs, new_processes, phantom_store, run_cell_alone
 from lus_ray.bench.measure import Comparison, Result, Timings, compare_timings, refuse
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe, Search
@@ -159,13 +159,12 @@ def until_as_good(ours: Trials, theirs: Trials) -> tuple[float, float]:
 
 
 def to_score(whole: Result, reached: list[tuple[float, float]]) -> Result:
-    """The row of the time to an equal score; CPU seconds and memory are those of whole runs."""
+    """The row of the time to an equal score; CPU seconds are those of whole runs."""
     (rival,) = whole.rivals
     ours_s, theirs_s = np.array(reached).T
-    ours = Timings(ours_s, whole.cpu_s, whole.peak_mb)
-    theirs = Timings(theirs_s, rival.cpu_s, rival.peak_mb)
-    return compare_timings(ours, {rival.name: theirs}, target=TARGET)
+    theirs = Timings(theirs_s, rival.cpu_s)
+    return compare_timings(Timings(ours_s, whole.cpu_s), {rival.name: theirs}, target=TARGET)
 
 
 def _mean_score(cells: list[Cell], plan: RunPlan, data: Path) -> float:
-    return float(np.mean([run_on_threads(1, cell, plan, data)["score"] for cell in cells]))
+    return float(np.mean([run_cell_alone(cell, plan, data)["score"] for cell in cells]))

@@ -5,8 +5,8 @@ clip) and one expert of each label, on one fold, trained here. A request is one 
 frames of 96 x 96 pixels: small models show the cost of the service.
 Clips a second at equal p99: more and more closed-loop clients load both services in turn. The
 rival's p99 at its highest throughput bounds ours; each side counts with its best number of
-clients within that. A time is the wall time for one clip. CPU seconds and memory are those of all
-processes of a service.
+clients within that. A time is the wall time for one clip. CPU seconds are those of all processes
+of a service.
 Path: the latency for a single client beyond decoder and models one after the other in one process.
 The rival's path is the floor: HTTP on loopback, a queue, and three threads.
 Started: seconds until the service answers. Idle: CPU time of all its processes in a second.
@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +27,14 @@ import numpy as np
 
 from lus_ray.bench.cell_runs import Runs, new_processes, phantom_store
 from lus_ray.bench.inputs import write_video
-from lus_ray.bench.measure import Result, Timings, compare_timings, refuse, torch_threads
+from lus_ray.bench.measure import (
+    Result,
+    Timings,
+    compare_timings,
+    refuse,
+    single_result,
+    torch_threads,
+)
 from lus_ray.bench.server_process import RESPONSE_S, ServerProcess, load, post_clip, run_server
 from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.data.ingest import phantom
@@ -82,7 +88,7 @@ def compare(
     study = run_options.apply_options(run_options.find_experiment(BACKBONE), "smoke")
     study = replace(study.only(ARMS), claims=(), published={})
     with phantom_store(**PHANTOM) as (root, data), ExitStack() as stack:
-        run = Runs(study, data, root).run_in_loop("served", 1, folds=(0,))
+        run = Runs(study, data, root).run_alone("served", folds=(0,))
         (row,) = phantom.clips(**{**PHANTOM, "patients": 1, "clips": 1})
         file = root / "clip.mp4"
         write_video(file, row["frames"])
@@ -108,18 +114,12 @@ def compare(
                 if variant.ratio is not None:
                     services = {"": ours, RIVAL: theirs}
                     loaded = put_loads(services, min(turns, variant.turns), clients, **sending)
-                    memory_mb = {"": ours.memory_mb(), RIVAL: theirs.memory_mb()}
-                    clips = at_equal_p99(loaded, memory_mb, target=variant.ratio)
+                    clips = at_equal_p99(loaded, target=variant.ratio)
                     yield f"clips at equal p99, {name}", clips
                 before = ours.cpu_s()
                 time.sleep(IDLE_S)
                 idle_ms = 1e3 * (ours.cpu_s() - before) / IDLE_S
                 yield f"idle, {name}", single_result(idle_ms, IDLE_MS)
-
-
-def single_result(value_ms: float, limit_ms: float) -> Result:
-    """A row that is measured once, in milliseconds."""
-    return compare_timings(Timings(np.array([value_ms / 1e3]), 0.0), {}, target=limit_ms)
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,7 @@ def put_load(
     return Loaded(tuple(spent), elapsed / len(spent), cpu_s)
 
 
-def at_equal_p99(
-    loaded: Sequence[Turn], memory_mb: Mapping[str, float], *, target: float
-) -> Result:
+def at_equal_p99(loaded: Sequence[Turn], *, target: float) -> Result:
     """Ours within the p99 of the rival at its highest throughput."""
     theirs = best_clients(loaded, RIVAL, within_s=np.inf)
     ours = best_clients(loaded, "", within_s=p99_s(loaded, RIVAL, theirs))
@@ -168,7 +166,7 @@ def at_equal_p99(
     def timings(name: str, number: int) -> Timings:
         loads = [turn[name][number] for turn in loaded]
         cpu_s = float(np.median([load.cpu_s for load in loads]))
-        return Timings(np.array([load.wall_s for load in loads]), cpu_s, memory_mb[name])
+        return Timings(np.array([load.wall_s for load in loads]), cpu_s)
 
     rivals = {RIVAL: timings(RIVAL, theirs)}
     return compare_timings(timings("", ours), rivals, target=target)
@@ -217,18 +215,17 @@ def request_clip(service: ServerProcess, file: Path) -> dict[str, Any]:
 
 def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> None:
     """Raise LusError, naming field and values, if responses differ by more than 1e-6."""
-    fields, other_fields = (
-        flatten_json({"clip": response["clip"]["sha256"], **{p: response[p] for p in COMPARED}})
-        for response in (ours, theirs)
+    fields, others = (
+        dict(flatten_json({"clip": r["clip"]["sha256"], **{part: r[part] for part in COMPARED}}))
+        for r in (ours, theirs)
     )
-    pairs = zip_longest(fields, other_fields, fillvalue=("the end", None))
-    for (field, value), (other_field, other_value) in pairs:
-        is_equal = value == other_value
-        if isinstance(value, float) and isinstance(other_value, float):
-            is_equal |= abs(value - other_value) <= TOLERANCE
-        if field != other_field or not is_equal:
-            where = f"{other_value} at {other_field} where ours returns {value} at {field}"
-            refuse(f"serve: {name} returns {where}")
+    for field in fields | others:
+        value, other = fields.get(field, "nothing"), others.get(field, "nothing")
+        is_equal = value == other
+        if isinstance(value, float) and isinstance(other, float):
+            is_equal |= abs(value - other) <= TOLERANCE
+        if not is_equal:
+            refuse(f"serve: {name} returns {other} at {field} where ours returns {value}")
 
 
 def flatten_json(value: Any, field: str = "") -> list[tuple[str, Any]]:

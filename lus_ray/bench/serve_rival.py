@@ -10,12 +10,12 @@ interpreter. Two decoder processes, the same that `lus serve` has. Nothing is li
 import asyncio
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -49,8 +49,10 @@ class RivalHandler:
         self.backbone = QueueBatcher(local.backbone.predict_batch, MAX_BATCH)
         self.decode_threads = ThreadPoolExecutor(NUM_DECODERS)
         self.expert_thread = ThreadPoolExecutor(1)
-        self.own = threading.local()
-        self.decoders: list[FileDecoder] = []
+        limits = ServiceLimits()
+        self.decoders = SimpleQueue[FileDecoder]()
+        for _ in range(NUM_DECODERS):
+            self.decoders.put(FileDecoder(limits.clip, max_side=limits.max_side))
 
     async def __call__(self, body: bytes) -> ClipResponse:
         start_s, loop = time.perf_counter(), asyncio.get_running_loop()
@@ -61,15 +63,14 @@ class RivalHandler:
         )
 
     def decode(self, body: bytes) -> DecodedVideo:
-        """The frames of a file, by the decoder of this thread."""
-        if not hasattr(self.own, "decoder"):
-            limits = ServiceLimits()
-            self.own.decoder = FileDecoder(limits.clip, max_side=limits.max_side)
-            self.decoders.append(self.own.decoder)
+        """The frames of a file, by a free decoder, whose process ends with this one."""
+        decoder = self.decoders.get()
         with tempfile.TemporaryFile() as file:
             file.write(body)
             file.flush()
-            return self.own.decoder.decode(Path(f"/proc/self/fd/{file.fileno()}"))
+            decoded = decoder.decode(Path(f"/proc/self/fd/{file.fileno()}"))
+        self.decoders.put(decoder)
+        return decoded
 
     def respond(
         self, decoded: DecodedVideo, biomarkers: Prediction, start_s: float
@@ -80,10 +81,6 @@ class RivalHandler:
         return build_response(
             inspected, outputs, models=self.local.models, parity={}, timings_ms=timings_ms
         )
-
-    def close(self) -> None:
-        for decoder in self.decoders:
-            decoder.close()
 
 
 class QueueBatcher:
@@ -124,7 +121,6 @@ def build_app(handler: RivalHandler) -> FastAPI:
         working = asyncio.create_task(handler.backbone.work())
         yield
         working.cancel()
-        handler.close()
 
     app = FastAPI(lifespan=at_work)
 

@@ -37,18 +37,7 @@ class ServerProcess:
 
     def cpu_s(self) -> float:
         """CPU seconds so far of its process and of all that it started."""
-        return sum_cpu_s(self._processes())
-
-    def memory_mb(self) -> float:
-        """Memory of these processes in MiB that no other process shares."""
-        total = 0
-        for process in self._processes():
-            with suppress(psutil.Error):
-                total += process.memory_full_info().uss
-        return total / 2**20
-
-    def _processes(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
+        return sum_cpu_s([self.process, *self.process.children(recursive=True)])
 
 
 @contextmanager
@@ -128,14 +117,12 @@ def _is_ready(url: str) -> bool:
 
 def _end(process: psutil.Popen) -> None:
     """Terminate a process as a service manager does, and kill what it leaves behind."""
-    if process.poll() is not None:
-        return
-    started = process.children(recursive=True)
-    with suppress(psutil.Error):
-        process.terminate()
-        process.wait(END_S)
-    _, left = psutil.wait_procs([*started, process], timeout=5)
-    for child in left:
+    if process.poll() is None:
+        started = process.children(recursive=True)
         with suppress(psutil.Error):
-            child.kill()
-    process.wait()
+            process.terminate()
+            process.wait(END_S)
+        for left in psutil.wait_procs([*started, process], timeout=5)[1]:
+            with suppress(psutil.Error):
+                left.kill()
+        process.wait()

@@ -1,7 +1,7 @@
 """A step of the training loop against the same step in a bare PyTorch loop.
 
 Letters: B clips in a batch, T frames, H rows, W columns.
-Measured: one epoch over uint8 phantom frames in memory, for FrameCNN in its published width
+Measured: one epoch over uint8 noise in memory, for FrameCNN in its published width
 (B = 16, 64 x 64), a TSM ResNet-18 of a quarter of its width (B = 4, T = 8, 64 x 64), and the U-Net
 of Mason et al. 2021 (B = 4, 64 x 64). Images are small, so that the cost of the loop shows.
 The rival is written for one network and one loss: Adam, gradients set to None, the loss read
@@ -10,16 +10,15 @@ epoch are equal bit for bit. Ours validates, reports and augments nothing here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from math import nan
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax
 
-from lus_ray.bench.inputs import phantom_frames
 from lus_ray.bench.measure import Comparison, Run, refuse, torch_threads
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Recipe
@@ -27,6 +26,7 @@ from lus_ray.nets import TSM, FrameCNN, UNet
 from lus_ray.tasks import BinarySegmentation, ClipLabel, FrameScore
 from lus_ray.tasks.task import Task
 from lus_ray.training import loop
+from lus_ray.training.step_cost import make_batch
 
 RECIPE = Recipe(epochs=1, batch=0, lr=1e-3, weight_decay=0.0, select="last")
 TARGET = 1 / 1.03  # a step may take 1.03 times the bare loop's
@@ -35,48 +35,36 @@ Loss = Callable[[torch.nn.Module, Float[Tensor, "B T H W"], Batch], Float[Tensor
 """Of a network, on frames in [0, 1] and a batch of labels."""
 
 
-@dataclass(frozen=True)
-class LoopCase:
-    """A task, the shape of its batches, and its loss as one would write it."""
-
-    task: Callable[[], Task]
-    num_clips: int
-    num_frames: int
-    loss: Loss
-    label: str
-
-
 def compare(*, num_steps: int = 8, side: int = 64) -> Iterator[tuple[str, Comparison]]:
     """An epoch of each network on one thread."""
+    options: dict[str, Any] = {"repeats": 3, "warmup": 0}  # the check is a whole run of each side
     with torch_threads(1):
-        for name, case in loop_cases(side).items():
-            task, start = build_task(case)
-            data = batches(case, num_steps, side)
+        for name, (factory, num_clips, loss) in loop_cases(side).items():
+            task, start = build_task(factory)
+            data = batches(task, num_clips, num_steps)
             ours = partial(with_fit, task, data, start)
-            theirs = partial(with_bare_loop, task, data, start, case.loss)
-            check = partial(check_equal, task=task)
-            yield name, Comparison(ours, {f"bare loop of {name}": theirs}, check, TARGET, repeats=3)
+            rivals = {f"bare loop of {name}": partial(with_bare_loop, task, data, start, loss)}
+            yield name, Comparison(ours, rivals, partial(check_equal, task=task), TARGET, **options)
 
 
-def loop_cases(side: int) -> Mapping[str, LoopCase]:
+def loop_cases(side: int) -> Mapping[str, tuple[Callable[[], Task], int, Loss]]:
+    """Tasks, clips of a batch, and losses as one would write them."""
     frames = View(num_frames=1, height=side, width=side, num_samples=0)
     clips = View(num_frames=8, height=side, width=side, num_samples=1)
-    cnn = partial(FrameScore, FrameCNN, view=frames)
-    tsm = partial(ClipLabel, partial(TSM, width=16), label="severity", view=clips)
+    tsm = partial(TSM, width=16)
     mason = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
-    unet = partial(BinarySegmentation, mason, view=frames)
     return {
-        "FrameCNN": LoopCase(cnn, 16, 1, _ordinal, "frame_severity"),
-        "TSM": LoopCase(tsm, 4, 8, _cross_entropy, "severity"),
-        "U-Net": LoopCase(unet, 4, 1, _segmentation, "masks"),
+        "FrameCNN": (partial(FrameScore, FrameCNN, view=frames), 16, _ordinal),
+        "TSM": (partial(ClipLabel, tsm, label="severity", view=clips), 4, _cross_entropy),
+        "U-Net": (partial(BinarySegmentation, mason, view=frames), 4, _segmentation),
     }
 
 
-def build_task(case: LoopCase) -> tuple[Task, dict[str, Tensor]]:
+def build_task(factory: Callable[[], Task]) -> tuple[Task, dict[str, Tensor]]:
     """The task with the same weights every time, and a copy of them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        task = case.task()
+        task = factory()
     return task, copy_weights(task)
 
 
@@ -84,13 +72,19 @@ def copy_weights(task: Task) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in task.state_dict().items()}
 
 
-def batches(case: LoopCase, num_steps: int, side: int) -> list[Batch]:
-    """uint8 frames and labels of phantom clips, brighter from step to step: no two are equal."""
-    view = View(num_frames=1, height=side, width=side, num_samples=0)
-    shape = {"num_clips": case.num_clips, "num_frames": case.num_frames}
-    frames, ids = phantom_frames(view, **shape, scheme="bline")
-    labels = ids if case.label == "masks" else torch.arange(case.num_clips) % 4
-    return [{"frames": frames + step % 16, case.label: labels.clone()} for step in range(num_steps)]
+def batches(task: Task, num_clips: int, num_steps: int, *, unlabelled: bool = False) -> list[Batch]:
+    """uint8 noise and labels of several classes on the host, the same every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        data = [
+            make_batch(task, num_clips, "cpu", unlabelled=unlabelled)
+            | {name: torch.arange(num_clips) % 4 for name in task.columns}
+            for _ in range(num_steps)
+        ]
+        for batch in data:
+            if "masks" in batch:
+                batch["masks"].random_(2)
+    return data
 
 
 def with_fit(task: Task, data: list[Batch], start: Mapping[str, Tensor]) -> float:

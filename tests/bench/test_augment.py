@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lus_ray.bench import augment
-from lus_ray.bench.augment_rivals import one_by_one, six_in_turn
+from lus_ray.bench.augment import one_by_one, six_in_turn
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.augment_roy2020 import SixSteps
 from lus_ray.errors import LusError

@@ -16,13 +16,13 @@ KINDS = ("DT", "NN")
 def runs():
     with phantom_store(patients=16, clips=2, frames=4, size=64, masks="none") as (root, data):
         runs = Runs(experts.experiment(KINDS, ("severity",)), data, root)
-        runs.given = runs.run_in_loop("features", 1, arm="intensity")
+        runs.given = runs.run_alone("features", arm="intensity")
         yield runs
 
 
 @pytest.fixture(scope="module")
 def cells(runs):
-    return runs.run_in_loop("cells", 1)
+    return runs.run_alone("cells")
 
 
 def test_only_a_script_that_predicts_what_the_cells_do_gets_a_ratio(runs, cells):
@@ -37,11 +37,11 @@ def test_only_a_script_that_predicts_what_the_cells_do_gets_a_ratio(runs, cells)
 @pytest.mark.parametrize(
     ("seed", "folds", "reason"),
     [
-        (1, (), r"/fold0: .* by 'other' differs from ours"),
+        (1, (), r"/fold0.parquet: .* by 'other' differ from ours"),
         (0, (0,), "made 5 prediction tables where ours made 9"),
     ],
 )
 def test_a_run_with_another_seed_or_fewer_tables_gets_no_ratio(runs, cells, seed, folds, reason):
     other = replace(runs, experiment=replace(runs.experiment, seed=seed))
     with pytest.raises(LusError, match=reason):
-        check_equal(cells, other.run_in_loop("other", 1, folds=folds), "other")
+        check_equal(cells, other.run_alone("other", folds), "other")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lus_ray.bench import clips, inputs, reads, streams
+from lus_ray.bench import clips, inputs, reads
 from lus_ray.bench.inputs import VideoSet
 from lus_ray.clip import frames_of
 from lus_ray.data import store
@@ -64,7 +64,7 @@ def test_both_rivals_give_the_batches_of_an_epoch_and_their_workers_end(video_se
     expected = [torch.from_numpy(np.stack(batch)[:, None]) for batch in frames]
     for data in (inputs.ImageFrames(video_set.images), inputs.VideoFileFrames(video_set.videos)):
         loader = inputs.EpochInputs(video_set, VIEW, reads.SETTINGS).new_loader(data)
-        streams.check_equal(lambda: expected, partial(iter, loader), "rival")
+        reads.check_equal(lambda: expected, partial(iter, loader), "rival")
         before = {child.pid for child in psutil.Process().children()}
         assert not torch.equal(next(iter(loader)), expected[0])  # epoch 1 has another order
         del loader

@@ -55,7 +55,6 @@ def test_a_service_responds_inside_the_block_and_is_gone_after_it(tmp_path):
     with run_server("http.server", *arguments) as service:
         assert service.url.startswith("http://127.0.0.1:")
         assert service.cpu_s() > 0
-        assert service.memory_mb() > 1
     assert not service.process.is_running()
 
 

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from lus_ray.bench import train
 from lus_ray.errors import LusError
 
-CASE = train.loop_cases(32)["U-Net"]
+UNET, NUM_CLIPS, LOSS = train.loop_cases(32)["U-Net"]
 
 
 def test_a_loop_that_does_other_work_gets_no_ratio():
-    task, start = train.build_task(CASE)
-    data = train.batches(CASE, 1, 32)
+    task, start = train.build_task(UNET)
+    data = train.batches(task, NUM_CLIPS, 1)
 
     def double_loss(net: nn.Module, frames: Tensor, batch: train.Batch) -> Tensor:
-        return 2 * CASE.loss(net, frames, batch)
+        return 2 * LOSS(net, frames, batch)
 
     ours = partial(train.with_fit, task, data, start)
     doubled = partial(train.with_bare_loop, task, data, start, double_loss)
@@ -26,15 +26,15 @@ def test_a_loop_that_does_other_work_gets_no_ratio():
 
 
 def test_an_epoch_changes_the_weights_and_the_next_one_starts_from_the_same():
-    task, start = train.build_task(CASE)
-    data = train.batches(CASE, 2, 32)
+    task, start = train.build_task(UNET)
+    data = train.batches(task, NUM_CLIPS, 2)
     first = train.with_fit(task, data, start)
     assert not torch.equal(task.state_dict()["net.out.weight"], start["net.out.weight"])
     assert train.with_fit(task, data, start) == first
 
 
 def test_weights_that_differ_get_no_ratio():
-    task, _ = train.build_task(CASE)
+    task, _ = train.build_task(UNET)
 
     def change_weights() -> float:
         with torch.no_grad():
