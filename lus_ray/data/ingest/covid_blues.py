@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from lus_ray.clip import LEAST_BMI, MOST_AGE, MOST_BMI
-from lus_ray.data.ingest import label_table
 from lus_ray.data.ingest.group_presence import to_biomarkers
-from lus_ray.data.ingest.label_table import TableRow
 from lus_ray.data.ingest.source_files import list_files, relative_name
+from lus_ray.data.ingest.tables import label_table
+from lus_ray.data.ingest.tables.label_table import TableRow
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 

@@ -29,9 +29,10 @@ from lus_ray.clip import (
     PNEUMONIAS,
     PROBES,
 )
-from lus_ray.data.ingest import label_table, mask_files, own_labels
-from lus_ray.data.ingest.did_you_mean import find_close_columns
+from lus_ray.data.ingest.annotations import mask_files
 from lus_ray.data.ingest.source_files import name_clips, relative_name
+from lus_ray.data.ingest.tables import label_table, own_labels
+from lus_ray.data.ingest.tables.did_you_mean import find_close_columns
 from lus_ray.data.labels import Label
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError

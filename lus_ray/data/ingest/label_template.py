@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lus_ray.clip import BIOMARKERS
-from lus_ray.data.ingest import own_labels
 from lus_ray.data.ingest.folder import COLUMNS, GUIDE, TABLE
 from lus_ray.data.ingest.source_files import is_clip_file, list_files
+from lus_ray.data.ingest.tables import own_labels
 from lus_ray.data.ledger import escape_name
 from lus_ray.errors import InputError, SourceError
 from lus_ray.storage.files import write_text

@@ -18,13 +18,13 @@ from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.duplicates.matching import Patches
-from lus_ray.data.ingest import own_labels
 from lus_ray.data.ingest.cluster_parts import ClusterParts, MapInOrder
 from lus_ray.data.ingest.part_threads import PartThreads
 from lus_ray.data.ingest.parts import PartSettings, write_parts
 from lus_ray.data.ingest.readers import list_items, load_reader
 from lus_ray.data.ingest.source_files import walk, write_rest, write_unreadable
 from lus_ray.data.ingest.summary import IngestSummary
+from lus_ray.data.ingest.tables import own_labels
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SkippedError, SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join

@@ -1,7 +1,8 @@
 import pytest
 
 from lus_ray.clip import BIOMARKERS
-from lus_ray.data.ingest import covid_blues, label_table
+from lus_ray.data.ingest import covid_blues
+from lus_ray.data.ingest.tables import label_table
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 

@@ -3,7 +3,8 @@ from collections import Counter
 import pytest
 
 from lus_ray.clip import BIOMARKERS
-from lus_ray.data.ingest import label_table, pocovid
+from lus_ray.data.ingest import pocovid
+from lus_ray.data.ingest.tables import label_table
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 

@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from lus_ray.data.ingest import labelme, polygons
+from lus_ray.data.ingest.annotations import labelme, polygons
 from lus_ray.errors import SourceError
 
 SQUARE = [[1, 1], [3, 1], [3, 3], [1, 3]]

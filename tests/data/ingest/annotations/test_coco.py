@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from lus_ray.data.ingest import coco
+from lus_ray.data.ingest.annotations import coco
 from lus_ray.errors import SourceError
 
 

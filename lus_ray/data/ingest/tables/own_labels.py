@@ -14,8 +14,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from lus_ray.data.ingest.label_table import MISSING_CODES, TableRow
 from lus_ray.data.ingest.patients import NO_NAMES
+from lus_ray.data.ingest.tables.label_table import MISSING_CODES, TableRow
 from lus_ray.data.labels import LABELS, RESERVED, Label
 from lus_ray.data.patient_names import fold_name
 from lus_ray.errors import SourceError

@@ -14,7 +14,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from lus_ray.data.ingest.polygons import Canvas, check_size, get_objects, read_json, short_repr
+from lus_ray.data.ingest.annotations.polygons import (
+    Canvas,
+    check_size,
+    get_objects,
+    read_json,
+    short_repr,
+)
 from lus_ray.errors import SourceError
 
 

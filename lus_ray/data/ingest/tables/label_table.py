@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from lus_ray.data.ingest import csv_file
+from lus_ray.data.ingest.tables import csv_file
 from lus_ray.data.patient_names import fold_name
 from lus_ray.errors import SourceError
 from lus_ray.suggestions import did_you_mean, find_close

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lus_ray.data.ingest import label_table
+from lus_ray.data.ingest.tables import label_table
 from lus_ray.errors import SourceError
 
 

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from lus_ray.data.ingest.did_you_mean import find_close_columns
+from lus_ray.data.ingest.tables.did_you_mean import find_close_columns
 from lus_ray.data.patient_names import fold_name, normalize_name
 from lus_ray.errors import SourceError
 

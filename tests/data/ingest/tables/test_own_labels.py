@@ -1,7 +1,8 @@
 import pytest
 
-from lus_ray.data.ingest import folder, own_labels
-from lus_ray.data.ingest.label_table import TableRow
+from lus_ray.data.ingest import folder
+from lus_ray.data.ingest.tables import own_labels
+from lus_ray.data.ingest.tables.label_table import TableRow
 from lus_ray.data.labels import Label, class_index
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SchemaError, SourceError

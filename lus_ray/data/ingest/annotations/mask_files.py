@@ -25,8 +25,9 @@ from PIL.ExifTags import Base
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.data.decoding.decoder import DecodedVideo
-from lus_ray.data.ingest import coco, label_table, labelme
-from lus_ray.data.ingest.polygons import check_size
+from lus_ray.data.ingest.annotations import coco, labelme
+from lus_ray.data.ingest.annotations.polygons import check_size
+from lus_ray.data.ingest.tables import label_table
 from lus_ray.data.masks import resize_masks
 from lus_ray.errors import SourceError
 

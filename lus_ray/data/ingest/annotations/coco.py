@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from lus_ray.data.ingest import polygons
-from lus_ray.data.ingest.polygons import Canvas, get_objects, short_repr
+from lus_ray.data.ingest.annotations import polygons
+from lus_ray.data.ingest.annotations.polygons import Canvas, get_objects, short_repr
 from lus_ray.errors import SourceError
 
 FIRST_CODE = ord("0")

@@ -1,0 +1,1 @@
+"""Masks of own images: PNG files, LabelMe and COCO."""
