@@ -18,7 +18,7 @@ from lus_ray.data.ledger import Ledger, LedgerEntry
 from lus_ray.data.store import Writer
 from lus_ray.storage.child_process import Stoppable
 
-FEWEST_CLIPS, MOST_CLIPS, NUM_PARTS = 4, 16, 32
+FEWEST_CLIPS, MOST_CLIPS, NUM_PARTS = 4, 32, 32
 """A source has so many parts, but a part has no less and no more clips: workers get equal shares of
 a small source, a large one gets few shards, and a lost worker costs little."""
 LEFT_OUT = (*clip.PIXEL_COLUMNS, "signature")
