@@ -180,7 +180,11 @@ def make_row(frames: UInt8[np.ndarray, "T H W"], **columns: Any) -> Row:
 
 
 def to_arrow(pixels: UInt8[np.ndarray, "T H W"]) -> pa.BinaryArray:
-    """One binary per image, in the memory of the images themselves."""
+    """One binary value per image, in the memory of the images.
+
+    Raises:
+        SchemaError: they have more than `MOST_BYTES`.
+    """
     content = np.ascontiguousarray(pixels)
     offsets = np.arange(len(content) + 1, dtype=np.int64) * math.prod(content.shape[1:])
     if offsets[-1] > MOST_BYTES:

@@ -178,7 +178,10 @@ def make_phantom_store(
 def match_arms(study: str, names: Sequence[str], arms: str) -> tuple[str, ...]:
     """Arms named by a comma-separated list of patterns; a name may contain commas itself.
 
-    A comma separates two patterns wherever all of them match an arm then.
+    A comma separates two patterns if every pattern then matches an arm.
+
+    Raises:
+        ArmError: a pattern matches no arm.
     """
     parts = arms.split(",")
     matches = _match_parts(names, parts)

@@ -31,7 +31,7 @@ from lus_ray.data.ingest.parts import (
     list_items,
     make_part,
 )
-from lus_ray.data.ingest.simulation import InProcess, SimulatedClips
+from lus_ray.data.ingest.simulation import LocalSimulator, SimulatedClips
 from lus_ray.data.ledger import Ledger, LedgerEntry
 from lus_ray.data.store import list_shards
 from lus_ray.errors import SourceError
@@ -51,7 +51,7 @@ class PartWorker:
         self.items = list_items(clips)
         self.maker: RowMaker
         if isinstance(clips, SimulatedClips):
-            self.maker = InProcess(clips)
+            self.maker = LocalSimulator(clips)
         else:
             decoder = FileDecoder(settings.limits, max_side=settings.max_side)
             self.maker = FileClips(settings.source, settings.root, decoder)
@@ -97,7 +97,7 @@ class ClusterParts:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Whoever gave `map_in_order` ends the workers."""
+        """`map_in_order` ends its own workers."""
 
     def make(self, parts: Sequence[range], folder: Path) -> Iterator[Part]:
         requests = [

@@ -48,8 +48,8 @@ class SimulatedClips:
             raise LusError(f"{name} was not made: {type(error).__name__}: {error}") from error
 
 
-class InProcess:
-    """Makes simulated clips in this process; `made` has those that are ready."""
+class LocalSimulator:
+    """Makes simulated clips in this process; `made` has clips that are ready."""
 
     def __init__(self, clips: SimulatedClips, made: dict[str, clip.Row] | None = None) -> None:
         self.clips, self.made = clips, made or {}
@@ -105,7 +105,7 @@ class Simulator(ChildProcess):
 
 def start_simulators(
     clips: SimulatedClips, source: str, options: Mapping[str, Any], num_workers: int
-) -> list[InProcess] | list[Simulator]:
+) -> list[LocalSimulator] | list[Simulator]:
     """Simulators for all clips: processes if these would take this one too long.
 
     The first clip is made here, to measure that.
@@ -115,7 +115,7 @@ def start_simulators(
     made = {first: clips.make_row(first)}
     seconds = (time.perf_counter() - start) * len(others)
     if num_workers < 2 or seconds < WORTH_SECONDS:
-        return [InProcess(clips, made)]
+        return [LocalSimulator(clips, made)]
     simulators = [Simulator(source, options, made) for _ in range(num_workers)]
     for simulator in simulators:
         simulator.start()
