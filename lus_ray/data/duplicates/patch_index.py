@@ -18,8 +18,9 @@ NUM_BITS = 28
 """Signs in a hash: two patches with a cosine of 0.95 share a hash in half of cases."""
 PATCH_BITS = 9
 """For the number of a patch in its clip, of which there are at most 320."""
-MAX_SHARED = 32
-"""A hash that more clips share is ignored: it points to no clip in particular."""
+MAX_SHARED = 8
+"""A hash that more clips share is ignored: it points to no clip in particular, and would be the
+more to look at, the more clips there are. Forty copies of one clip are still found."""
 BLOCK = 1 << 16
 FULL = 127
 """A number 1 of a vector as it is stored."""
@@ -44,7 +45,7 @@ class PatchPairs:
 
 
 class PatchIndex:
-    """The patches of clips, numbered as given; some 35 kB a clip."""
+    """The patches of clips, numbered as given; some 30 kB a clip."""
 
     def __init__(self, patches: Iterable[Int8[np.ndarray, "N D"]]) -> None:
         listed = list(patches)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lus_ray.data.duplicates.matching import MIN_SIMILARITY, find_matches
+from lus_ray.data.duplicates.patch_index import MAX_SHARED
 from lus_ray.data.duplicates.signature import VERSION, compute_signature
 from lus_ray.data.ingest import phantom
 from tests.planted import CHANGES, Frames, brightened, cropped, h264, mirrored, rescaled, tissue
@@ -48,6 +49,17 @@ def test_all_changes_at_once_are_found():
     frames = tissue(2)
     copy = h264(rescaled(brightened(cropped(frames, rng), rng), rng), rng)
     assert len(find_matches([compute_signature(frames), compute_signature(copy)], [0, 1])) == 1
+
+
+def test_more_copies_than_may_share_a_hash_are_joined():
+    frames, rng = tissue(3), np.random.default_rng(0)
+    copies = [compute_signature(brightened(frames, rng)) for _ in range(MAX_SHARED + 2)]
+    matches = find_matches(copies, range(len(copies)))
+    joined = {0}
+    for match in matches:
+        if match.one in joined:
+            joined.add(match.other)
+    assert joined == set(range(len(copies)))
 
 
 def test_the_index_finds_what_a_comparison_of_all_pairs_finds():
