@@ -87,7 +87,8 @@ def add_workers(cost: dict[str, Any], folder: CellFolder) -> dict[str, Any]:
 
 def _peak_mb() -> float:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+        # As bytes: the kernel cuts the name of a process, here that of an arm, within a letter.
+        for line in Path("/proc/self/status").read_bytes().splitlines():
+            if line.startswith(b"VmHWM:"):
                 return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

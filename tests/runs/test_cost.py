@@ -1,6 +1,9 @@
 """What a cell costs, with what its workers spent in processes and on machines of their own."""
 
 import json
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +35,17 @@ def test_a_meter_counts_the_cpu_of_this_process():
     assert 0 < spent["cpu_s"] <= spent["wall_s"] + 0.1
     assert spent["gpu_s"] == 0
     assert "peak_gpu_mb" not in spent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of processes are those of Linux")
+def test_a_process_may_have_a_name_that_is_cut_within_a_letter():
+    name = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
+    before = name.read_bytes()
+    name.write_bytes("matched covid→cap".encode())
+    try:
+        assert cost.CostMeter("cpu").stop()["peak_mb"] > 10
+    finally:
+        name.write_bytes(before)
 
 
 @pytest.mark.parametrize(
