@@ -168,9 +168,10 @@ def find_clips(store: str) -> Iterator[tuple[pa.NativeFile, int, int]]:
     """File, first byte and number of bytes of the frames of each row group."""
     for shard in stores.list_shards(store):
         filesystem, path = open_filesystem(shard)
-        file = filesystem.open_input_file(path)
-        for first, last in find_chunks(stores.open_shard(shard).metadata, ("frames",)):
-            yield file, first, last - first
+        file, metadata = filesystem.open_input_file(path), stores.open_shard(shard).metadata
+        for number in range(metadata.num_row_groups):
+            for first, last in find_chunks(metadata, ("frames",), groups=[number]):
+                yield file, first, last - first
 
 
 def request_clips(clips: Iterable[tuple[pa.NativeFile, int, int]]) -> int:

@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,6 +35,25 @@ JOIN_BYTES, NUM_REQUESTS = 64 << 10, 16
 """Ranges that are less apart are one request; requests at a time."""
 
 
+@dataclass(frozen=True)
+class ParquetSource:
+    """A Parquet file whose footer was inspected, from which readers are made without a request."""
+
+    path: PathOrUri
+    source: pa.NativeFile
+    metadata: pq.FileMetaData
+
+    def new_reader(self, *, verify: bool = True) -> pq.ParquetFile:
+        """A reader for one thread; it compares pages with their checksums if `verify`."""
+        with _described(self.path):
+            return pq.ParquetFile(
+                self.source,
+                metadata=self.metadata,
+                pre_buffer=is_remote(self.path),
+                page_checksum_verification=verify,
+            )
+
+
 def open_parquet(
     path: PathOrUri, columns: Collection[str] | None = None, *, verify: bool = True
 ) -> pq.ParquetFile:
@@ -42,7 +62,12 @@ def open_parquet(
     With `columns`, those of a remote file are fetched at once, and no others can be read. Pages
     that are read are compared with their checksums if `verify`.
     """
-    try:
+    return inspect_parquet(path, columns).new_reader(verify=verify)
+
+
+def inspect_parquet(path: PathOrUri, columns: Collection[str] | None = None) -> ParquetSource:
+    """A Parquet file as for `open_parquet`, for several readers."""
+    with _described(path):
         if is_remote(path):
             filesystem, name = open_filesystem(path)
             source = filesystem.open_input_file(name)
@@ -55,9 +80,14 @@ def open_parquet(
         metadata = pq.read_metadata(pa.BufferReader(footer))
         if is_remote(path) and columns is not None:
             source = pa.BufferReader(_fetch(source, find_chunks(metadata, columns)))
-        return pq.ParquetFile(
-            source, metadata=metadata, pre_buffer=is_remote(path), page_checksum_verification=verify
-        )
+        return ParquetSource(path, source, metadata)
+
+
+@contextlib.contextmanager
+def _described(path: PathOrUri) -> Iterator[None]:
+    """What Arrow raises as a StoreError."""
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
         if is_remote(path) and (message := explain_storage_error(error)):
             raise StoreError(f"{path}: not readable: {message}") from error
@@ -66,12 +96,18 @@ def open_parquet(
         ) from error
 
 
-def find_chunks(metadata: pq.FileMetaData, columns: Collection[str]) -> list[tuple[int, int]]:
-    """First and last byte + 1 of the chunks of these columns; near ones are joined."""
+def find_chunks(
+    metadata: pq.FileMetaData, columns: Collection[str], groups: Iterable[int] | None = None
+) -> list[tuple[int, int]]:
+    """First and last byte + 1 of the chunks of these columns; near ones are joined.
+
+    In row groups of these numbers, or in all.
+    """
     names = [metadata.schema.column(i).path.partition(".")[0] for i in range(metadata.num_columns)]
     numbers = [number for number, name in enumerate(names) if name in columns]
     found: list[tuple[int, int]] = []
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+    chosen = range(metadata.num_row_groups) if groups is None else groups
+    for group in map(metadata.row_group, chosen):
         for chunk in map(group.column, numbers):
             first = chunk.dictionary_page_offset or chunk.data_page_offset
             last = first + chunk.total_compressed_size

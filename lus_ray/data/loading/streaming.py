@@ -9,7 +9,7 @@ Why a block is one row of binary: Ray Data accounts for bytes, and nothing is co
 """
 
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,11 +45,12 @@ FRAME_COLUMNS = ("clip", "height", "width", "frames")
 MASK_COLUMNS = ("clip", "height", "width", "masks", "mask_scheme")
 START_BLOCKS, RAY_SHARE = 32, 2
 """Blocks that this process reads as Ray Data starts; Ray Data reads one in so many of the rest."""
-OWN_READS, REMOTE_READS, OWN_AHEAD = 2, 12, 2
+OWN_READS, REMOTE_READS, OWN_AHEAD = 2, 16, 2
 """Blocks that this process reads at a time; from object storage, where Arrow has eight requests at
 a time and the others decode; and so many more are submitted."""
 NUM_OPEN = 64
-"""Shards that a process keeps open: reading a footer costs a quarter of reading a clip."""
+"""Shards that a process keeps open. Reading a footer costs a quarter of reading a clip; on object
+storage, a thread that opens a shard waits for two answers before it asks for a clip."""
 
 
 @dataclass(frozen=True)
@@ -244,13 +245,19 @@ def _pack(samples: UInt8[np.ndarray, "B T H W"]) -> pa.Array:
 
 
 def _open_shard(shard: PathOrUri) -> store.Shard:
+    if is_remote(shard):
+        with _OPENING[shard]:  # a second thread waits for the first and asks for nothing
+            return _open_remote(shard)
     return _open_for_thread(shard, threading.get_ident())
 
 
+_OPENING: dict[PathOrUri, threading.Lock] = defaultdict(threading.Lock)
+_open_remote = lru_cache(maxsize=NUM_OPEN)(store.RemoteShard)
+
+
 @lru_cache(maxsize=NUM_OPEN)
-def _open_for_thread(shard: PathOrUri, thread: int) -> store.Shard:
-    """Why for a thread: a file that reads ranges ahead serves one at a time."""
-    return store.open_shard(shard) if is_remote(shard) else store.ShardVerifiedOnce(shard)
+def _open_for_thread(shard: PathOrUri, thread: int) -> store.ShardVerifiedOnce:
+    return store.ShardVerifiedOnce(shard)
 
 
 def _unpack(packed: pa.ChunkedArray, shape: tuple[int, ...]) -> UInt8[np.ndarray, "B T H W"]:

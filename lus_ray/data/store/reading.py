@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from lus_ray.clip import LATER_COLUMNS, PIXEL_COLUMNS, SCHEMA, Row, fill_columns, to_rows, to_value
 from lus_ray.data.store.manifest import read_published_shards
 from lus_ray.errors import StoreError
-from lus_ray.storage.files import open_parquet
+from lus_ray.storage.files import inspect_parquet, open_parquet
 from lus_ray.storage.paths import (
     PathOrUri,
     basename,
@@ -81,7 +81,25 @@ class ShardVerifiedOnce:
         return table
 
 
-Shard: TypeAlias = pq.ParquetFile | ShardVerifiedOnce
+class RemoteShard:
+    """A shard on object storage that stays open for all threads.
+
+    Every read has a reader of its own: one that reads ranges ahead serves one thread at a time.
+    """
+
+    def __init__(self, path: PathOrUri) -> None:
+        self.opened = inspect_parquet(path)
+        _check_columns(path, self.opened.new_reader())
+
+    def read_row_group(
+        self, number: int, columns: Sequence[str], *, use_threads: bool = True
+    ) -> pa.Table:
+        """These columns of a row group."""
+        reader = self.opened.new_reader()
+        return reader.read_row_group(number, columns=list(columns), use_threads=use_threads)
+
+
+Shard: TypeAlias = pq.ParquetFile | ShardVerifiedOnce | RemoteShard
 
 
 def open_shard(
@@ -96,6 +114,11 @@ def open_shard(
         StoreError: the file is not readable, or has other columns than `SCHEMA`.
     """
     file = open_parquet(path, columns, verify=verify)
+    _check_columns(path, file)
+    return file
+
+
+def _check_columns(path: PathOrUri, file: pq.ParquetFile) -> None:
     kinds = {field.name: field.type for field in file.schema_arrow}
     for field in SCHEMA:
         kind = kinds.get(field.name)
@@ -104,7 +127,6 @@ def open_shard(
                 f"{path}: column {field.name!r} is {kind}, not {field.type}; "
                 "this store has another version or another origin; ingest again"
             )
-    return file
 
 
 def read_index(store: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
