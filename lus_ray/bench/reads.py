@@ -156,11 +156,11 @@ def storage_rows(inputs: EpochInputs) -> Iterator[tuple[str, Comparison]]:
         uri = f"s3://clips/{store.name}?scheme=http&region=us-east-1&{endpoint}"
         remote, local = (inputs.new_epochs(StreamedFrames(name)) for name in (uri, str(store)))
         disk = {"the same from a disk": local}
-        yield row, Comparison(remote, disk, check_equal, **FEW)
+        yield row, Comparison(remote, disk, check_equal, children=True)
         requests = {"requests alone": partial(request_clips, list(find_clips(uri)))}
         yield (
             f"{row}, of its requests",
-            Comparison(remote, requests, target=TARGET_REQUESTS, **FEW),
+            Comparison(remote, requests, target=TARGET_REQUESTS, children=True),
         )
 
 
