@@ -125,7 +125,7 @@ def _fill(
             for sample, source in zip(samples, _unpack(table[name], images.shape), strict=True):
                 sample[:] = source
 
-    threads, starter = _reading_threads(num_own), ThreadPoolExecutor(1)
+    threads, starter = ThreadPoolExecutor(num_own), ThreadPoolExecutor(1)
     ready = starter.submit(_start_workers) if len(blocks) > num_early else None
     ahead, number, others, rest = deque[Future[None] | None](), 0, range(0), None
     try:
@@ -147,15 +147,8 @@ def _fill(
             images.count(block)
             yield
     finally:
-        starter.shutdown(wait=False, cancel_futures=True)
-        for unread in filter(None, ahead):
-            unread.cancel()
-
-
-@lru_cache
-def _reading_threads(number: int) -> ThreadPoolExecutor:
-    """Why for all epochs: a thread keeps its shards open."""
-    return ThreadPoolExecutor(number)
+        for pool in (threads, starter):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @lru_cache(maxsize=1)
@@ -244,20 +237,13 @@ def _pack(samples: UInt8[np.ndarray, "B T H W"]) -> pa.Array:
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, data])
 
 
-def _open_shard(shard: PathOrUri) -> store.Shard:
-    if is_remote(shard):
-        with _OPENING[shard]:  # a second thread waits for the first and asks for nothing
-            return _open_remote(shard)
-    return _open_for_thread(shard, threading.get_ident())
+def _open_shard(shard: PathOrUri) -> store.OpenShard:
+    with _OPENING[shard]:  # a second thread waits for the first and asks for nothing
+        return _open(shard)
 
 
 _OPENING: dict[PathOrUri, threading.Lock] = defaultdict(threading.Lock)
-_open_remote = lru_cache(maxsize=NUM_OPEN)(store.RemoteShard)
-
-
-@lru_cache(maxsize=NUM_OPEN)
-def _open_for_thread(shard: PathOrUri, thread: int) -> store.ShardVerifiedOnce:
-    return store.ShardVerifiedOnce(shard)
+_open = lru_cache(maxsize=NUM_OPEN)(store.OpenShard)
 
 
 def _unpack(packed: pa.ChunkedArray, shape: tuple[int, ...]) -> UInt8[np.ndarray, "B T H W"]:

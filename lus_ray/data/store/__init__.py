@@ -13,9 +13,8 @@ from lus_ray.data.store.manifest import merge_labels, read_labels, read_sources,
 from lus_ray.data.store.publishing import Staging, has_unfinished_ingest, stage_source
 from lus_ray.data.store.reading import (
     LIGHT_COLUMNS,
-    RemoteShard,
+    OpenShard,
     Shard,
-    ShardVerifiedOnce,
     count_frames,
     count_frames_by_clip,
     fingerprint,
@@ -32,8 +31,8 @@ from lus_ray.data.store.reading import (
 from lus_ray.data.store.writing import Writer, create_shard, replace_groups
 
 __all__ = [
-    "LIGHT_COLUMNS", "RemoteShard", "Shard", "ShardVerifiedOnce", "Staging", "Writer",
-    "count_frames", "count_frames_by_clip", "create_shard",
+    "LIGHT_COLUMNS", "OpenShard", "Shard", "Staging", "Writer", "count_frames",
+    "count_frames_by_clip", "create_shard",
     "fingerprint", "has_unfinished_ingest", "index_shard", "index_shards", "list_shards",
     "locate_clips", "merge_labels", "open_shard", "read", "read_index", "read_labels",
     "read_located", "read_sources", "record_source", "replace_groups", "require_shards",

@@ -211,14 +211,14 @@ def test_a_damaged_shard_is_named_in_one_line(clips, where):
 
 def test_a_shard_that_stays_open_is_verified_when_it_is_first_read(clips):
     (shard,) = store.list_shards(clips)
-    opened = store.ShardVerifiedOnce(shard)
+    opened = store.OpenShard(shard)
     first, again = (opened.read_row_group(0, SCHEMA.names) for _ in range(2))
     assert first == again
     data = bytearray(shard.read_bytes())
     data[len(data) // 50 : len(data) // 50 + 64] = bytes(64)
     shard.write_bytes(data)
     with pytest.raises(OSError, match="CRC"):
-        store.ShardVerifiedOnce(shard).read_row_group(0, SCHEMA.names)
+        store.OpenShard(shard).read_row_group(0, SCHEMA.names)
 
 
 def replace_column(clips, name, make):
