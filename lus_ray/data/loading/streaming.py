@@ -125,7 +125,7 @@ def _fill(
             for sample, source in zip(samples, _unpack(table[name], images.shape), strict=True):
                 sample[:] = source
 
-    threads, starter = ThreadPoolExecutor(num_own), ThreadPoolExecutor(1)
+    threads, starter = _reading_threads(num_own), ThreadPoolExecutor(1)
     ready = starter.submit(_start_workers) if len(blocks) > num_early else None
     ahead, number, others, rest = deque[Future[None] | None](), 0, range(0), None
     try:
@@ -147,8 +147,15 @@ def _fill(
             images.count(block)
             yield
     finally:
-        for pool in (threads, starter):
-            pool.shutdown(wait=False, cancel_futures=True)
+        starter.shutdown(wait=False, cancel_futures=True)
+        for unread in filter(None, ahead):
+            unread.cancel()
+
+
+@lru_cache
+def _reading_threads(number: int) -> ThreadPoolExecutor:
+    """Why for all epochs: Arrow keeps freed memory with a thread, and gives it back as it ends."""
+    return ThreadPoolExecutor(number)
 
 
 @lru_cache(maxsize=1)
