@@ -32,6 +32,8 @@ def test_every_arm_is_searched_and_trained_with_what_won(study, tmp_path):
         assert len(result.samples) == 4
         (chosen,) = (own for own in result.samples if own.is_chosen)
         assert chosen.score == max(own.score for own in result.samples if own.score is not None)
+        if arm.crossfit:
+            continue  # its inner models are not kept
         folder = RunFolder(tmp_path).cell(Cell(arm.name, 0))
         expected = apply_settings(replace(arm, search=None), chosen.settings)
         trained = checkpoint.read_description(folder.checkpoint)
