@@ -86,18 +86,16 @@ class OpenShard:
 Shard: TypeAlias = pq.ParquetFile | OpenShard
 
 
-def open_shard(
-    path: PathOrUri, columns: Sequence[str] | None = None, *, verify: bool = True
-) -> pq.ParquetFile:
+def open_shard(path: PathOrUri, columns: Sequence[str] | None = None) -> pq.ParquetFile:
     """A shard, opened and checked to have the columns of this version or of an earlier one.
 
     With `columns`, those of a remote shard are fetched at once, and no others can be read. Pages
-    that are read are compared with their checksums if `verify`.
+    that are read are compared with their checksums.
 
     Raises:
         StoreError: the file is not readable, or has other columns than `SCHEMA`.
     """
-    file = open_parquet(path, columns, verify=verify)
+    file = open_parquet(path, columns)
     _check_columns(path, file)
     return file
 
@@ -151,17 +149,18 @@ def index_shard(path: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.T
     """
     file = open_shard(path, columns)
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
-    try:
-        part = fill_columns(file.read(columns=list(columns)), columns)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
     groups = [number for number, size in enumerate(sizes) for _ in range(size)]
     rows = [row for size in sizes for row in range(size)]
-    return (
-        part.append_column("shard", pa.array([basename(path)] * len(rows), pa.string()))
-        .append_column("row_group", pa.array(groups, pa.int32()))
-        .append_column("row", pa.array(rows, pa.int32()))
-    )
+    try:
+        # Fewer rows than the footer has are refused here, too.
+        return (
+            fill_columns(file.read(columns=list(columns)), columns)
+            .append_column("shard", pa.array([basename(path)] * len(rows), pa.string()))
+            .append_column("row_group", pa.array(groups, pa.int32()))
+            .append_column("row", pa.array(rows, pa.int32()))
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
 
 
 def locate_clips(store: PathOrUri) -> dict[str, tuple[str, str, int, int]]:
@@ -240,16 +239,16 @@ def read_located(
     for clip, shard, number, row in located:
         if shard not in files:
             files[shard] = opened(join(store, "clips", shard))
-        if group != (shard, number):
-            try:
+        try:
+            if group != (shard, number):
                 # Arrow's threads gain nothing: nearly all bytes are in one column.
                 table = files[shard].read_row_group(number, columns=wanted, use_threads=False)
                 table = fill_columns(table, wanted)
-            except (pa.ArrowException, OSError) as error:
-                where = join(store, "clips", shard)
-                raise _damaged(where, error, f" at clip {clip!r}") from error
-            group = (shard, number)
-        values = {column: table[column][row] for column in wanted}
+                group = (shard, number)
+            values = {column: table[column][row] for column in wanted}
+        except (pa.ArrowException, OSError, IndexError) as error:
+            where = join(store, "clips", shard)
+            raise _damaged(where, error, f" at clip {clip!r}") from error
         yield {c: v.values if c in PIXEL_COLUMNS else to_value(v) for c, v in values.items()}
 
 
