@@ -20,6 +20,7 @@ from typing import Any
 import av
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from jaxtyping import UInt8
 from PIL import Image
@@ -165,7 +166,7 @@ class StoredClips(Dataset):
 
     def __init__(self, store: Path, view: View, *, window: int) -> None:
         self.places, self.view = stores.locate_clips(store), view
-        unverified = partial(stores.open_shard, verify=False)  # Arrow's default
+        unverified = partial(pq.ParquetFile, memory_map=True)  # Arrow's default
         opened = lru_cache(maxsize=window)(unverified)
 
         def read(clip: str) -> UInt8[np.ndarray, "N H W"]:

@@ -54,15 +54,13 @@ class ParquetSource:
             )
 
 
-def open_parquet(
-    path: PathOrUri, columns: Collection[str] | None = None, *, verify: bool = True
-) -> pq.ParquetFile:
+def open_parquet(path: PathOrUri, columns: Collection[str] | None = None) -> pq.ParquetFile:
     """A Parquet file, remote ones read in ranges; StoreError if damaged or with extension types.
 
     With `columns`, those of a remote file are fetched at once, and no others can be read. Pages
-    that are read are compared with their checksums if `verify`.
+    that are read are compared with their checksums.
     """
-    return inspect_parquet(path, columns).new_reader(verify=verify)
+    return inspect_parquet(path, columns).new_reader()
 
 
 def inspect_parquet(path: PathOrUri, columns: Collection[str] | None = None) -> ParquetSource:

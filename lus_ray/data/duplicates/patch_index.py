@@ -19,8 +19,8 @@ NUM_BITS = 28
 PATCH_BITS = 9
 """For the number of a patch in its clip, of which there are at most 320."""
 MAX_SHARED = 8
-"""A hash that more clips share is ignored: it points to no clip in particular, and would be the
-more to look at, the more clips there are. Forty copies of one clip are still found."""
+"""A hash that more clips share is ignored: it points to no clip in particular, and its list would
+grow with the store. Forty copies of one clip are still found."""
 BLOCK = 1 << 16
 FULL = 127
 """A number 1 of a vector as it is stored."""
