@@ -1,6 +1,6 @@
 from collections import Counter
 from functools import partial
-from itertools import product
+from itertools import accumulate, product
 
 import pytest
 from hypothesis import given
@@ -279,11 +279,36 @@ def test_a_window_changes_the_order_of_frames_and_nothing_else(balance):
     windowed = flatten(sample_epoch(rows, balance=balance, window=5, **WINDOW))
     assert windowed != whole
     assert Counter(windowed) == Counter(whole)
-    if balance == "markers":
+    if balance is not None:
         scores = [
             [rows[s.row]["frame_severity"][s.frame] for s in own] for own in (whole, windowed)
         ]
         assert scores[0] == scores[1]
+
+
+def rare_score_rows():
+    """200 clips of two scores each; 10 of them also have the rarest one, 3."""
+    others = [[0, 1], [1, 2], [2, 0]]
+    return make_rows(*[(others[n % 3] + [3 if n < 10 else n % 3]) * 10 for n in range(200)])
+
+
+def test_a_window_keeps_the_share_of_a_rare_score_in_every_batch():
+    rows, settings = rare_score_rows(), WINDOW | {"batch": 32, "balance": "frame_severity"}
+    whole, *windowed = (sample_epoch(rows, window=window, **settings) for window in (0, 16, 95))
+    assert min(count_scores(rows, batch)[3] for batch in whole) > 0
+    for batches in windowed:
+        for batch, same in zip(batches, whole, strict=True):
+            assert count_scores(rows, batch) == count_scores(rows, same)
+
+
+def test_a_stream_holds_few_clips_more_to_keep_the_scores_of_a_batch():
+    """Frames that are read, at the first use of their clip, and are in no batch yet."""
+    rows = rare_score_rows()
+    specs = flatten(sample_epoch(rows, window=16, balance="frame_severity", **WINDOW))
+    first = {spec.row: n for n, spec in reversed([*enumerate(specs)])}
+    begun = Counter(first[spec.row] for spec in specs)
+    read = accumulate(begun[n] for n in range(len(specs)))
+    assert max(number - n for n, number in enumerate(read)) < 32 * 30
 
 
 def test_few_clips_are_open_within_a_window():
