@@ -138,10 +138,12 @@ def run(
         studies.refuse_unknown(experiment)
         if plan != "cluster" and not re.fullmatch(r"[1-9]\d*x\d+", plan):
             raise InputError(f"--plan {plan}: write 'cluster', or nodes and GPUs of each like 4x2")
-        from lus_ray.orchestration.plan_table import plan_study  # imports Ray and torch
-
         names = ("arms", "folds", "seeds", "settings", "address")
-        echo_result(plan_study(experiment, size, plan, **{n: options[n] for n in names}))
+        with PhaseLog(partial(click.echo, err=True), "counting the steps of the networks ..."):
+            from lus_ray.orchestration.plan_table import plan_study  # imports Ray and torch
+
+            table = plan_study(experiment, size, plan, **{n: options[n] for n in names})
+        echo_result(table)
         return
     from lus_ray.orchestration.studies import default_out
 

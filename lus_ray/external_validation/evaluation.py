@@ -82,7 +82,7 @@ def predict_store(
     index = store.read_index(data)
     path = out or default_folder(run, data, where)
     known = leak_gate.read_known_clips(folder.path, record)
-    notify(f"comparing {index.num_rows} clips with {known.description}")
+    notify(f"comparing {index.num_rows} clips with {known.description} ...")
     clips = cohort.select(
         record, data, index,
         known=known, where=where, arms=chosen, classes=models.read_classes(folder, chosen),

@@ -47,14 +47,14 @@ def measure_steps(
     notify: Callable[[str], None],
 ) -> dict[str, StepCost]:  # fmt: skip
     """The costs of all arms, those of the named ones measured if a node that is up has a GPU."""
-    notify("counting the steps of the networks, to choose workers and shares of the GPUs")
+    notify("counting the steps of the networks, for workers and shares of the GPUs ...")
     costs, known = count_steps(experiment), read_steps(folder)
     costs |= {n: known[n] for n, cost in costs.items() if n in known and _fits(known[n], cost)}
     chosen = [experiment.arm(name) for name in arms if name in costs]
     todo = {_key(arm): arm for arm in reversed(chosen) if not costs[arm.name].measured}
     if not todo or not any(node.count_workers(1.0) for node in cluster.nodes):
         return costs
-    notify(f"measuring a training step of {len(todo)} networks on a GPU")
+    notify(f"measuring a training step of {len(todo)} networks on a GPU ...")
     measure = ray.remote(num_cpus=1, num_gpus=1, max_retries=0)(_measure)
     file = experiment.file
     pending = {measure.remote(file, arm, costs[arm.name]): key for key, arm in todo.items()}

@@ -1,4 +1,5 @@
 import numpy as np
+import psutil
 import pytest
 
 from lus_ray.clip import make_row
@@ -92,3 +93,33 @@ def test_blocks_hold_the_reads_of_an_epoch_in_order_and_begin_small(monkeypatch,
     assert (sizes[:3], num_early) == ([4, 4, 4], 3)
     assert 28 <= max(sizes) <= 32
     assert sum(sizes) == sum(map(len, sampled))
+
+
+def test_a_store_of_ten_times_the_size_takes_no_more_memory(tmp_path):
+    num_clips, shape = 16, (8, 360, 360)
+    share = num_clips * np.prod(shape)
+    small, large = (
+        repeated_clips(tmp_path / f"{times}", times * num_clips, np.zeros(shape, np.uint8))
+        for times in (1, 10)
+    )
+    for _ in range(2):  # what the allocator keeps is not the stream's
+        least = peak_memory(small, times=10)
+    assert peak_memory(large, times=1) < least + 2 * share
+
+
+def repeated_clips(folder, number, frames):
+    with store.stage_source(folder, "t") as work, store.Writer(work.folder, "t") as writer:
+        for name in (f"t/{number:03d}" for number in range(number)):
+            writer.add(make_row(frames, clip=name, patient=name, source="t"))
+    return folder
+
+
+def peak_memory(clips, *, times):
+    """The most memory of this process, without files and shared memory, in so many epochs."""
+    settings = {"batch": 16, "seed": 0, "by_frame": True, "window": 4}
+    view = View(num_frames=1, height=360, width=360, num_samples=0)
+    rows = [{"clip": name, "num_frames": 8} for name in store.locate_clips(clips)]
+    epochs = streaming.StreamedFrames(str(clips)).epochs(rows, view=view, columns=(), **settings)
+    process = psutil.Process()
+    used = [process.memory_info() for number in range(times) for _ in epochs(number)]
+    return max(memory.rss - memory.shared for memory in used)
