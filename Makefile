@@ -15,13 +15,13 @@ UNIT := not ray and not full
 # Tests are quicker on one thread each, and so are their neighbours on the machine.
 test-data test-models test-cluster test-service: export OMP_NUM_THREADS = 1
 
-help:  ## what there is
+help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/  -/'
 
 demo: $(READY)  ## phantom clips, the biomarkers study in its demo size, a report
 	$(BIN)/lus demo
 
-test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: six minutes
+test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: six minutes (eight with the environment)
 	$(MAKE) -j 3 --output-sync test-service test-cluster test-models test-data
 
 # Three at a time on two cores, and first the two that wait for Ray most of the time.
@@ -50,11 +50,11 @@ check: $(READY)  ## formatter, linter, type checker, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY)  ## rewrite the files as the formatter likes them
+format: $(READY)  ## format the files, and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## throw the environment and the caches away
+clean:  ## delete the environment and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz *.egg-info
 
 # torch comes first and pinned: a range would draw the GPU packages of a newer release. pip would
