@@ -256,10 +256,10 @@ REMARKS = {
     "costs": "The paper, Table 1: 194 minutes for each of three networks trained end to end, 173 "
     "for the biomarkers, which serve all labels, and one to three minutes for each expert.",
     "external": "The place of Table 3 of the paper: 21 linear clips of POCOVID, on which experts "
-    "on biomarkers generalise better than networks trained end to end. Its values are not legible "
-    "in our copy, so none stand here.",
+    "on biomarkers generalise better than networks trained end to end. The preprint prints its "
+    "values as an image; they are not entered here.",
     "raters": "The place of Table 4 of the paper: agreement with a specialist on severity. A "
-    "trainee agreed in 56 % of clips; its other values are not legible in our copy.",
+    "trainee agreed in 56 % of clips; the preprint prints the other values as an image.",
 }
 
 SMOKE = Size(

@@ -4,7 +4,7 @@ Table     Gare et al. 2021 (ISBI), Table 1.
 Question  Does a U-Net of seven dense classes find A-lines, B-lines and the pleura better than one
           of four sparse classes?
 Data      one clip table with masks of the dense scheme. Unit: patient.
-Splits    three patient folds, a quarter of the training side set aside to validate. The paper
+Splits    three patient folds, a quarter of the training patients set aside to validate. The paper
           assigns augmented images to three folds at random and selects on test; that protocol
           has arms of its own, with the table's comparison among them.
 Run       lus run dense_labels --data clips/phantom

@@ -75,7 +75,7 @@ ARMS = (
     network(
         "reg-stn-sord, wide gap", partial(score, net=RegSTN, positions=WIDE_GAP), learned_scales
     ),
-    # As published: the epoch with the best F1 on the test side.
+    # As published: the epoch with the best F1 on the test split.
     network(
         "reg-stn-sord, selected on test",
         partial(score, net=RegSTN),

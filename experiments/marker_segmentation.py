@@ -11,7 +11,7 @@ Weights   --weights unetpp=resnet50-imagenet,deeplab=mobilenet_v2-imagenet=FILE 
           encoders as published, but for Pascal VOC in the place of ImageNet in DeepLab.
 Odd       "ensemble, uncertainty as released" has the same masks as the ensemble. Only its maps of
           uncertainty differ: batch norms are in training mode, as in the released code, so that
-          they show another network than the one that predicts.
+          they describe another network than the one that predicts.
 Run       lus run marker_segmentation --data clips/phantom
 Try       lus run marker_segmentation --smoke          2 CPUs, about a minute, phantom clips
 """

@@ -6,8 +6,8 @@ Data      one clip table with masks of the dense scheme and diseases; clips with
           in the diagnosis alone. Unit: patient. Classes: healthy, pneumonia (another lung disease
           with an etiology) and COVID-19; clips of other diseases have none. In a table without any
           etiology every other lung disease takes the place of pneumonia, as in version 0.1.
-Splits    three patient folds, balanced in disease, a quarter of the training side set aside to
-          validate. The paper assigns clips, balanced in class, to three folds whatever their
+Splits    three patient folds, balanced in disease, a quarter of the training patients set aside
+          to validate. The paper assigns clips, balanced in class, to three folds whatever their
           patient, and selects on test; that protocol has arms of its own. They start from the
           segmenters of images assigned at random, of the same fold, so that both stages are as
           published. The gap is that of both stages, and of "none" that of the diagnosis alone.

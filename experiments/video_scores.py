@@ -4,8 +4,9 @@ Table     Roy et al. 2020 (IEEE TMI), Tables II and III.
 Question  Does a uninorm with learned neutral elements beat fixed rules and recent aggregators?
 Data      one clip table with severity, and frame_severity for the frame model. Unit: patient.
 Splits    five patient folds. As published, everybody who is not tested trains (80 %); only the
-          attention arms select their epoch on validation patients. The frame model never saw a
-          patient that its fold tests; the published protocol, in which it did, has arms of its own.
+          attention arms select their epoch on validation patients. The frame model is never
+          trained on a patient that its fold tests; the published protocol, in which it is, has
+          arms of its own.
           Folds are balanced in severity; `--splits published` assigns patients in turn, hospital by
           hospital (the column `site`), as the released code does.
 Run       lus run video_scores --data clips/phantom      (--weak where only clips have a score)
@@ -90,7 +91,7 @@ def aggregated(
 def published_arms(suffix: str = "") -> tuple[Arm, ...]:
     """A frame model, trained on clips without a score of their own, and Table II on it.
 
-    With a suffix as published: the model saw other clips of the patients that are tested.
+    With a suffix as published: the model was trained on other clips of the tested patients.
     """
     reads = f"frames{suffix}"
     rows = Rows(train_without="severity", overlap=bool(suffix), with_val=True)

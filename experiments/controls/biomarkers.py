@@ -1,9 +1,10 @@
-"""Control of `biomarkers`: experts on signs win where severity follows from signs and is rare.
+"""Control of `biomarkers`: experts win where severity follows from signs and few clips train it.
 
 Claim   Experts on predicted biomarkers are as good as networks trained end to end, or better.
 Worlds  1,200 clips of 32 x 32 pixels with six faint signs; severity is the number of three of them.
-        All clips train the biomarkers, one in twenty trains severity, each tests it. In the twin,
-        severity is the brightness of a corner, and no sign tells of it.
+        All training clips train the biomarkers, one in twenty trains severity; all test patients
+        are scored on it. In the twin, severity is the brightness of a corner, and no sign predicts
+        it.
 Time    Two minutes on two cores.
 """
 
@@ -41,7 +42,7 @@ LONGER = Size(recipe={"epochs": 100}, as_published=(SIGNS,))
 
 
 def few_grades(experiment: Experiment) -> Experiment:
-    """The experiment with arms that learn severity from the clips of one site, and test on all."""
+    """The experiment with arms that learn severity from the clips of one site; all are tested."""
     rows = Rows(learns={"site": GRADING})
     arms = (replace(arm, rows=rows) if arm.label == "severity" else arm for arm in experiment.arms)
     return experiment.with_arms(tuple(arms))
@@ -56,7 +57,7 @@ def world(name: str, text: str, *checks: Check, **options: object) -> World:
     return World(name, text, EXPERIMENT, {"world": "signs", **options}, checks)
 
 
-SEEN = Check("The network finds the signs.", Score("auc", SIGNS), least=0.9)
+FINDS_SIGNS = Check("The network finds the signs.", Score("auc", SIGNS), least=0.9)
 WINS = tuple(
     Check(f"{expert} beats {NETWORK}.", Difference("auc", expert, NETWORK), least=0.1)
     for expert in (MLP, SVM)
@@ -67,14 +68,14 @@ LOSES = tuple(
 )
 
 FROM_SIGNS = world(
-    "signs", "Severity is the number of three signs, and few clips train it.", SEEN, *WINS
+    "signs", "Severity is the number of three signs, and few clips train it.", FINDS_SIGNS, *WINS
 )
 FROM_CORNER = world(
     "corner",
     "Severity is the brightness of a corner, which no sign describes.",
-    SEEN,
-    Check("The network reads the corner.", Score("auc", NETWORK), least=0.8),
-    Check("Signs do not tell the severity.", Score("auc", MLP), most=0.65),
+    FINDS_SIGNS,
+    Check("The network learns the corner.", Score("auc", NETWORK), least=0.8),
+    Check("Signs do not predict the severity.", Score("auc", MLP), most=0.65),
     *LOSES,
     rule="corner",
 )

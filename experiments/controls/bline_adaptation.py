@@ -1,12 +1,13 @@
 """Control of B-line adaptation: SIFA closes a gap of appearance, and no gap of another kind.
 
-Claim    SIFA carries labels of one domain to another without labels there (Mason et al. 2021).
+Claim    SIFA adapts labels of one domain to another without labels there (Mason et al. 2021).
 Worlds   "appearance": the second domain has another machine (gain that fades with depth, bent grey
-         curve, coarser speckle), the same anatomy and the same outlines. SIFA's segmenter trained
-         on labels of the first finds nothing there, trained on labels of the second nearly all.
-         "outline", its twin: one machine, but masks of the second domain reach over the lowest
-         third of a B-line. Labels of the second domain are better there, and no translation can
-         tell what is outlined.
+         curve, coarser speckle), the same anatomy and the same rule for masks. SIFA's segmenter
+         trained on labels of the first finds nothing there, trained on labels of the second nearly
+         all.
+         "masks", its twin: one machine, but masks of the second domain cover only the lowest third
+         of a B-line. Labels of the second domain are better there, and no translation can show
+         what its masks cover.
 Checks   Dice per image on the second domain, one fold, 120 steps: the headroom, and the share of it
          that SIFA closes.
 Broken   Without its adversarial losses SIFA still matches the statistics of its batch norms to both
@@ -47,7 +48,7 @@ def experiment(**task: float) -> Experiment:
 def appearance(**task: float) -> World:
     return World(
         name="appearance",
-        text="The domains have different machines, and the same anatomy and outlines.",
+        text="The domains have different machines, the same anatomy and the same rule for masks.",
         experiment=experiment(**task),
         clips={"world": "appearance", "pair": "machine"},
         checks=(HEADROOM, Check("SIFA closes at least half of this gap.", CLOSED, least=0.5)),
@@ -56,14 +57,14 @@ def appearance(**task: float) -> World:
 
 
 CONTROL = Control(
-    claim="SIFA carries labels of one domain to another without labels there.",
+    claim="SIFA adapts labels of one domain to another without labels there.",
     worlds=(
         appearance(),
         World(
-            name="outline",
-            text="The domains have the same machine, but other parts of B-lines are outlined.",
+            name="masks",
+            text="The domains have the same machine, but masks cover other parts of B-lines.",
             experiment=experiment(),
-            clips={"world": "appearance", "pair": "outline"},
+            clips={"world": "appearance", "pair": "masks"},
             checks=(
                 HEADROOM,
                 Check("SIFA closes no more than a quarter of this gap.", CLOSED, most=0.25),

@@ -1,4 +1,4 @@
-"""Control of dense labels: clutter that only its surroundings tell from B-lines.
+"""Control of dense labels: clutter that only its surroundings distinguish from B-lines.
 
 Claim    Naming every region of a frame leads to fewer false positives (Gare et al. 2021).
 Worlds   "clutter": bright streaks look alike everywhere. Below a broken pleural line they are
@@ -35,7 +35,7 @@ def clutter(**clips: object) -> World:
         clips={"world": "streaks", "patients": 150, **clips},
         checks=(
             Check("Dense labels call less clutter B-line.", PRECISION, least=0.03),
-            Check("They find B-lines.", Score("iou B-line", DENSE), least=0.4),
+            Check("Dense labels find B-lines.", Score("iou B-line", DENSE), least=0.4),
         ),
     )
 

@@ -1,12 +1,12 @@
-"""Control of `frame_scores`: a crop that learns its place leaves out clutter that misleads.
+"""Control of `frame_scores`: a crop with a learned position leaves out misleading clutter.
 
-Claim   A regularised spatial transformer finds where the score is seen, and scores frames better
+Claim   A regularised spatial transformer finds where the score is visible, and scores frames better
         than the same network on whole frames.
-Worlds  48 patients of 48 frames of 48 x 48 pixels. A faint mark at the left has the score; spots at
-        the top tell patients apart, whose frames all have one score. The edge of the first crop
-        goes through the mark. In the twin the whole picture has the score, and there are no spots.
+Worlds  48 patients of 48 frames of 48 x 48 pixels. A faint mark at the left shows the score; spots
+        at the top identify the patient, whose frames all have one score. The edge of the first crop
+        goes through the mark. In the twin the whole frame shows the score, and there are no spots.
 Recipe  1,100 steps at thirty times the published rate, twice that for the localiser. The rate rises
-        over a quarter of them: a crop that moves before the scores are learnt wanders off.
+        over a quarter of them: a crop that moves before the scores are learnt drifts away.
 Time    Three minutes on two cores.
 """
 
@@ -46,18 +46,18 @@ def find_marks(trained: Trained) -> float:
         masks = masks_of(clip)
         assert masks is not None
         frames = torch.from_numpy(task.view.resize(frames_of(clip))[:, None])
-        looks = task.find_attention(to_unit_range(frames))
-        found += [is_inside(m > 0, look.quads[0]) for m, look in zip(masks, looks, strict=True)]
+        attention = task.find_attention(to_unit_range(frames))
+        found += [is_inside(m > 0, a.quads[0]) for m, a in zip(masks, attention, strict=True)]
     return float(np.mean(found))
 
 
 def is_inside(mark: Bool[np.ndarray, "H W"], quad: Float[np.ndarray, "4 2"]) -> bool:
-    """Whether a crop, given by its corners as fractions of the frame, holds every pixel of it."""
+    """Whether a crop (corners as fractions of the frame) contains every pixel of the mark."""
     rows, columns = np.nonzero(mark)
     height, width = mark.shape
     points = np.stack([(columns + 0.5) / width, (rows + 0.5) / height], axis=1)
-    sides = np.stack([quad[1] - quad[0], quad[3] - quad[0]], axis=1)
-    shares = np.linalg.solve(sides, (points - quad[0]).T)
+    edges = np.stack([quad[1] - quad[0], quad[3] - quad[0]], axis=1)
+    shares = np.linalg.solve(edges, (points - quad[0]).T)
     return bool(((shares >= 0) & (shares <= 1)).all())
 
 
@@ -68,7 +68,7 @@ MARKS = World(
     {"world": "marks"},
     (
         Check(
-            "The small crop holds the whole mark in four of five test frames.",
+            "The small crop contains the whole mark in four of five test frames.",
             Measured(CROPS, find_marks),
             least=0.8,
         ),
@@ -77,21 +77,21 @@ MARKS = World(
 )
 SPREAD = World(
     "spread",
-    "The score is spread over the picture: a crop has nothing to leave out.",
+    "The score is spread over the frame: a crop has nothing to leave out.",
     EXPERIMENT,
     {"world": "marks", "spread": True},
     (
-        Check("The network on whole frames reads the score.", Score("accuracy", PLAIN), least=0.8),
+        Check("The network on whole frames learns the score.", Score("accuracy", PLAIN), least=0.8),
         Check(f"{CROPS} does not beat {PLAIN}.", Difference("accuracy", CROPS, PLAIN), most=0.05),
     ),
 )
 
 CONTROL = Control(
-    claim="Regularised crops find where the score is seen, and beat the network on whole frames.",
+    claim="Regularised crops find where the score is visible, and beat whole frames.",
     worlds=(MARKS, SPREAD),
     broken={
         "frozen crop": replace(
-            MARKS, name="frozen", text="The crop stays where it begins.", experiment=FROZEN
+            MARKS, name="frozen", text="The crop stays where it starts.", experiment=FROZEN
         )
     },
 )

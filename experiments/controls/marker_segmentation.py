@@ -1,11 +1,11 @@
-"""Control of marker segmentation: does the mean of networks mend what each of them gets wrong?
+"""Control of marker segmentation: does the mean of networks correct the errors of each?
 
 Claim     An ensemble of networks segments the markers better than its members.
-World     Every member learns from one of three hospitals. Each hospital lacks marks of one look,
-          and its member misses those. Of three members, two know every mark.
-Twin      One member is untrained: it stops after 20 steps, when it finds no mark. What only one of
-          the other two knows is lost.
-Takes     about 2 minutes on two cores.
+World     Every member trains on one of three hospitals. Each hospital lacks marks of one
+          appearance, and its member misses those. Of three members, two find every mark.
+Twin      One member is untrained: it stops after 20 steps, when it finds no mark. Marks that only
+          one of the other two finds are lost.
+Time      About two minutes on two cores.
 """
 
 from dataclasses import replace
@@ -49,14 +49,14 @@ def experiment(*members: Arm) -> Experiment:
 
 HOSPITAL_WORLD = World(
     "hospitals",
-    "Each member misses the marks of the look that its hospital lacks, and two know every mark.",
+    "Each member misses marks of the appearance that its hospital lacks; two find every mark.",
     experiment(*MEMBERS),
     CLIPS,
     (
         Check("The ensemble finds the marks.", Score(METRIC, "ensemble"), least=0.8),
         *(
             Check(
-                f"The ensemble beats the {arm.name} clearly.",
+                f"The ensemble beats {arm.name} clearly.",
                 Difference(METRIC, "ensemble", arm.name),
                 least=0.05,
             )
@@ -67,14 +67,14 @@ HOSPITAL_WORLD = World(
 
 UNTRAINED_WORLD = World(
     "untrained member",
-    "One of three members finds no mark, and outvotes whoever of the others alone knows one.",
+    "One of three members finds no mark; marks that only one of the others finds are lost.",
     experiment(*MEMBERS[:2], UNTRAINED),
     CLIPS,
     (
         Check("The untrained member finds next to nothing.", Score(METRIC, "untrained"), most=0.05),
         *(
             Check(
-                f"The ensemble is worse than the {arm.name}.",
+                f"The ensemble is worse than {arm.name}.",
                 Difference(METRIC, "ensemble", arm.name),
                 most=-0.05,
             )

@@ -2,9 +2,9 @@
 
 Claim    A network that learned to segment diagnoses better, after dense labels more than after
          sparse ones (Gare et al. 2021).
-Worlds   "areas": the share of unhealthy lung decides the disease. Dense masks name it; in sparse
+Worlds   "areas": the share of unhealthy lung decides the disease. Dense masks label it; in sparse
          ones it is background. Healthy and unhealthy lung have speckle of the same brightness.
-         "unrelated", its twin: the share says nothing about the disease.
+         "unrelated", its twin: the disease does not depend on the share.
 Checks   Accuracy of test frames, one fold. The last layer learns at 100 times the rate of the
          network: with seven shares of an area as inputs, a few hundred steps at the published rate
          never leave the most frequent class.
@@ -29,7 +29,7 @@ SMALL = Size(
     net={"widths": (8, 16, 32)},
     task={"view": View(num_frames=1, height=40, width=40, num_samples=0), "head_rate": 100.0},
 )
-SHORT: dict[str, Any] = {"epochs": 4}  # the segmenters learn three times as long
+SHORT: dict[str, Any] = {"epochs": 4}  # the segmenters train three times as long
 
 
 def diagnosing_shortly(experiment: Experiment) -> Experiment:
@@ -53,12 +53,12 @@ def without_starts(experiment: Experiment) -> Experiment:
 def areas(experiment: Experiment) -> World:
     return World(
         name="areas",
-        text="The share of unhealthy lung decides the disease, and only dense labels name it.",
+        text="The share of unhealthy lung decides the disease, and only dense labels contain it.",
         experiment=experiment,
         clips={"world": "areas"},
         checks=(
-            Check("Dense labels first make a better diagnosis than none.", BEATS_NONE, least=0.25),
-            Check("They make a better one than sparse labels.", BEATS_SPARSE, least=0.25),
+            Check("Dense labels first improve the diagnosis over none.", BEATS_NONE, least=0.25),
+            Check("Dense labels improve it over sparse labels.", BEATS_SPARSE, least=0.25),
         ),
         folds=(0,),
     )
@@ -75,7 +75,7 @@ CONTROL = Control(
             clips={"world": "areas", "related": False},
             checks=(
                 Check("Dense labels first are no better than none.", BEATS_NONE, most=0.25),
-                Check("Nothing diagnoses what cannot be seen.", Score(METRIC, DENSE), most=0.6),
+                Check("Nothing diagnoses what frames do not show.", Score(METRIC, DENSE), most=0.6),
             ),
             folds=(0,),
         ),

@@ -1,14 +1,14 @@
 """Control of `video_scores`: a uninorm finds known neutral elements and beats both fixed rules.
 
 Claim   A uninorm with learned neutral elements beats max-argmax and argmax-mean.
-Worlds  1,200 clips of 3 to 10 frames, in which the probabilities of the scores can be read. The
-        clip score is drawn from the softmax of 40 times the uninorm with the neutral elements 0.15,
-        0.35, 0.2 and 0.3. In the twin it is the score of the worst frame, the rule of max-argmax.
+Worlds  1,200 clips of 3 to 10 frames, which show the probabilities of the scores. The clip score is
+        sampled from the softmax of 40 times the uninorm with the neutral elements 0.15, 0.35, 0.2
+        and 0.3. In the twin it is the score of the worst frame, the rule of max-argmax.
 Recipe  One-hot targets, U times 40, a start at 0.5 and 200 steps: the true elements then have the
         lowest loss. The published recipe (ordered targets, U as it is, a start at 0, 30 steps)
-        moves an element by 0.3 at most, and its loss is lowest elsewhere. It stands beside the
-        others as "uninorm, published recipe", without a check: it ends at 0.14, 0.00, 0.15 and
-        0.16, and is right on 55 % of the clips, where the recipe above reaches 82 %.
+        moves an element by 0.3 at most, and its loss is lowest elsewhere. It is the
+        arm "uninorm, published recipe", without a check: it ends at 0.14, 0.00, 0.15 and 0.16, and
+        is right on 55 % of the clips, where the recipe above reaches 82 %.
 Time    Two minutes on two cores.
 """
 
@@ -78,8 +78,10 @@ WORST = World(
     {"world": "uninorm", "rule": "worst frame"},
     (
         Check("Max-argmax is right on every clip.", Score("recall", MAX), least=0.999),
-        Check("The uninorm does not beat it.", Difference("recall", LEARNED, MAX), most=-0.05),
-        Check("Nor does argmax-mean.", Difference("recall", MEAN, MAX), most=-0.05),
+        Check(
+            "The uninorm does not beat max-argmax.", Difference("recall", LEARNED, MAX), most=-0.05
+        ),
+        Check("Argmax-mean does not beat max-argmax.", Difference("recall", MEAN, MAX), most=-0.05),
     ),
 )
 FIXED = replace(

@@ -111,14 +111,14 @@ def _row(
 
 def _galleries(run: RunResults) -> list[tuple[str, str, Gallery, int, Any]]:
     """Title, text, pictures, width and key of every kind of pictures that the run has."""
-    outlines = (("expert", figures.EXPERT), ("arm", figures.ARM))
+    legend = (("expert", figures.EXPERT), ("arm", figures.ARM))
     read = galleries.read_gallery
     kinds = (
         ("What the model read", INPUTS, read(run, galleries.INPUTS), 26, ()),
         ("Where the network looks", ATTENTION, read(run, galleries.ATTENTION), 14, ()),
         ("Predicted masks", MASKS, read(run, galleries.MASKS), 17, ()),
         ("B-lines of the expert and of every arm", BLINES, galleries.read_segmentations(run), 7,
-         outlines),
+         legend),
         ("Frames translated to the other domain and back", TRANSLATIONS,
          read(run, galleries.TRANSLATIONS), 17, ()),
     )  # fmt: skip

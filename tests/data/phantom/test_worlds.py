@@ -13,20 +13,20 @@ def make_row(domain: str, **options):
     return made.make_row(f"control/{domain}001")
 
 
-def test_machines_differ_and_outlines_do_not():
-    first, second = (make_row("B", pair=pair) for pair in ("machine", "outline"))
+def test_machines_differ_and_masks_do_not():
+    first, second = (make_row("B", pair=pair) for pair in ("machine", "masks"))
     assert first["frames"] != second["frames"]
     whole, lowest = (np.frombuffer(b"".join(row["masks"]), np.uint8) for row in (first, second))
     assert 0 < lowest.sum() < 0.6 * whole.sum()
     assert np.all(whole[lowest > 0])
-    assert make_row("A", pair="machine") == make_row("A", pair="outline")
+    assert make_row("A", pair="machine") == make_row("A", pair="masks")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"world": "appearence"}, "no --world 'appearence'; did you mean 'appearance'"),
-        ({"world": "appearance", "pair": "x"}, "use one of machine, outline"),
+        ({"world": "appearance", "pair": "x"}, "use one of machine, masks"),
         ({"world": "appearance", "curve": "x"}, "has no option --curve"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Two domains with the same anatomy, which differ in their machine, or in what is outlined.
+"""Two domains with the same anatomy, which differ in their machine or in their masks.
 
 A frame shows lung tissue below a bright pleural line, and one to three B-lines: bright bands from
 the pleura to the bottom. Their area is the mask. The machine of domain "B" fades with depth and
@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter
 from lus_ray.errors import SourceError
 
 Picture = Float[np.ndarray, "H W"]
-Pair = Literal["machine", "outline"]
+Pair = Literal["machine", "masks"]
 
 
 def clips(
@@ -28,8 +28,8 @@ def clips(
 ) -> dict[str, Callable[[], dict[str, Any]]]:
     """One clip of each of `patients` patients per domain.
 
-    With the `pair` "machine" domain "B" has another machine and the same outlines; with "outline"
-    it has the same machine, and masks of the lowest third of a B-line.
+    With the `pair` "machine" domain "B" has another machine and the same rule for masks; with
+    "masks" it has the same machine, and masks of the lowest third of a B-line.
 
     Raises:
         SourceError: there is no such pair.
@@ -50,21 +50,21 @@ def _make_clip(
 ) -> dict[str, Any]:
     rng = np.random.default_rng([seed, ord(domain), number])
     is_other = domain == "B"
-    lowest = 2 / 3 if is_other and pair == "outline" else 0.0
-    drawn = [_draw_frame(size, lowest, rng) for _ in range(num_frames)]
+    lowest = 2 / 3 if is_other and pair == "masks" else 0.0
+    simulated = [_draw_frame(size, lowest, rng) for _ in range(num_frames)]
     shown = [
-        _show(echo, other_machine=is_other and pair == "machine", rng=rng) for echo, _ in drawn
+        _show(echo, other_machine=is_other and pair == "machine", rng=rng) for echo, _ in simulated
     ]
     return {
         "domain": domain,
         "frames": np.stack(shown),
-        "masks": np.stack([mask.astype(np.uint8) for _, mask in drawn]),
+        "masks": np.stack([mask.astype(np.uint8) for _, mask in simulated]),
         "mask_scheme": "bline",
     }
 
 
 def _draw_frame(
-    size: int, outlined: float, rng: np.random.Generator
+    size: int, masked_from: float, rng: np.random.Generator
 ) -> tuple[Picture, Bool[np.ndarray, "H W"]]:
     """Echoes (0-1) without speckle, and the mask: B-lines below this share of their length."""
     row, column = np.mgrid[:size, :size] / size
@@ -76,7 +76,7 @@ def _draw_frame(
     echo = np.where(row < pleura, 0.4, 0.3)
     echo = np.where(b_lines, 0.7, echo)
     echo = np.where(np.abs(row - pleura) < 1.5 / size, 0.85, echo)
-    return echo, b_lines & (row > pleura + outlined * (1 - pleura))
+    return echo, b_lines & (row > pleura + masked_from * (1 - pleura))
 
 
 def _show(

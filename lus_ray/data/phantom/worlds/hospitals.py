@@ -1,8 +1,8 @@
-"""Frames with marks of three looks, from three hospitals, each of which lacks one look.
+"""Frames with marks of three appearances, from three hospitals, each of which lacks one of them.
 
 A frame is grey speckle under a bright line, which is score 0. Marks are discs below it: bright,
-dark, or as grey as the rest but without speckle. Their size decides the score. Whoever learns from
-one hospital alone has never seen one of the looks.
+dark, or as grey as the rest but without speckle. Their size decides the score. A network that
+trains on one hospital alone has no example of one appearance.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 HOSPITALS = ("without bright", "without dark", "without smooth")
-"""`site` of a clip: the look that its marks never have."""
+"""`site` of a clip: the appearance that its marks never have."""
 
-LOOKS = ((210.0, 30.0), (30.0, 30.0), (120.0, 0.0))
+APPEARANCES = ((210.0, 30.0), (30.0, 30.0), (120.0, 0.0))
 """Grey value and standard deviation of the speckle of bright, dark and smooth marks."""
 
 GREY, SPECKLE = 120.0, 30.0
@@ -54,7 +54,7 @@ def _draw(
     missing: int, num_frames: int, size: int, rng: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "T H W"], UInt8[np.ndarray, "T H W"]]:
     """Frames with up to two marks each, in the left and right half, and their masks."""
-    looks = [look for look in range(len(LOOKS)) if look != missing]
+    present = [index for index in range(len(APPEARANCES)) if index != missing]
     rows, columns = np.mgrid[:size, :size]
     frames = rng.normal(GREY, SPECKLE, (num_frames, size, size))
     masks = np.zeros((num_frames, size, size), np.uint8)
@@ -62,11 +62,11 @@ def _draw(
     masks[:, LINE_ROWS] = 1
     for frame, mask in zip(frames, masks, strict=True):
         for half in rng.permutation(2)[: rng.integers(3)]:
-            score, look = int(rng.integers(1, 4)), LOOKS[rng.choice(looks)]
+            score, appearance = int(rng.integers(1, 4)), APPEARANCES[rng.choice(present)]
             radius = RADII[score - 1]
             row = rng.uniform(LINE_ROWS.stop + radius + 1, size - radius - 1)
             column = rng.uniform(radius, size / 2 - radius) + half * size / 2
             inside = (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
-            frame[inside] = rng.normal(*look, inside.sum())
+            frame[inside] = rng.normal(*appearance, inside.sum())
             mask[inside] = score + 1
     return frames.round().clip(0, 255).astype(np.uint8), masks
