@@ -64,6 +64,9 @@ class SifaInDouble(Sifa):
             self.doubled = {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
         return super().forward(self.doubled, network)
 
+    def to_images(self, frames):
+        return super().to_images(frames.double())
+
 
 sifa = partial(SifaInDouble, net=partial(SifaSegmenter, width=2), view=FRAME, num_units=1)
 FAMILIES = {
@@ -107,9 +110,8 @@ class Training:
         lr = 1e-5 if is_delicate else 1e-4
         return Recipe(epochs=self.num_steps, batch=self.batch, lr=lr, select="last")
 
-    def run(self, *, rank: int = 0, workers: int = 1) -> dict[str, torch.Tensor]:
-        """Losses of all steps, and the state of the task."""
-        torch.set_num_threads(1)
+    def build(self) -> Any:
+        """The task with its initial weights, without dropout."""
         torch.manual_seed(0)
         task = FAMILIES[self.family]()
         _replace_norms(task, self.norms)
@@ -118,6 +120,12 @@ class Training:
         for module in task.modules():
             if hasattr(module, "p"):
                 module.p = 0.0
+        return task
+
+    def run(self, *, rank: int = 0, workers: int = 1) -> dict[str, torch.Tensor]:
+        """Losses of all steps, and the state of the task."""
+        torch.set_num_threads(1)
+        task = self.build()
         losses: list[float] = []
         wrap = partial(DistributedDataParallel, find_unused_parameters=len(task.networks) > 1)
         halves = self.norms == "halves"
@@ -161,10 +169,10 @@ def _replace_norms(module: nn.Module, how: str) -> None:
             _replace_norms(child, how)
 
 
-def _batches(task: Any, batch: int, *, rank: int, workers: int, by_halves: bool) -> Any:
-    """Random clips through the sampler that every transport uses."""
+def random_clips(task: Any, count: int) -> tuple[list[dict[str, Any]], InMemory]:
+    """Rows with every label, and frames and masks at the size of the task's view."""
     view, rng, number = task.view, np.random.default_rng(0), NUM_STEPS
-    size, clips = size_of(view), [f"clip {n}" for n in range(batch)]
+    size, clips = size_of(view), [f"clip {n}" for n in range(count)]
     shape = (number, view.height, view.width)
     frames = {clip: rng.integers(0, 255, shape, dtype=np.uint8) for clip in clips}
     ids = {clip: rng.integers(0, 2, shape, dtype=np.uint8) for clip in clips}
@@ -174,13 +182,19 @@ def _batches(task: Any, batch: int, *, rank: int, workers: int, by_halves: bool)
             "clip": clip, "num_frames": number, "severity": n % 4,
             "disease": ("healthy", "COVID-19 pneumonia")[n % 2], "mask_scheme": task.scheme,
             "frame_severity": rng.integers(0, 4, number).tolist(),
-            "biomarkers": np.where(rng.random(len(BIOMARKERS)) < n / batch, -1, n % 2).tolist(),
+            "biomarkers": np.where(rng.random(len(BIOMARKERS)) < n / count, -1, n % 2).tolist(),
         }
         for n, clip in enumerate(clips)
     ]  # fmt: skip
+    return rows, InMemory({size: frames}, {size: ids})
+
+
+def _batches(task: Any, batch: int, *, rank: int, workers: int, by_halves: bool) -> Any:
+    """Random clips through the sampler that every transport uses."""
+    rows, pixels = random_clips(task, batch)
     epochs = partial(
-        InMemory({size: frames}, {size: ids}).epochs, rows, view=view, batch=batch,
-        by_frame=view.is_per_frame, num_samples=batch, rank=rank, workers=workers,
+        pixels.epochs, rows, view=task.view, batch=batch, by_frame=task.view.is_per_frame,
+        num_samples=batch, rank=rank, workers=workers,
     )  # fmt: skip
     batches = epochs(seed=0, columns=task.columns, scheme=task.scheme, classes=task.classes)
     if isinstance(task, Sifa):
