@@ -66,6 +66,8 @@ of_sifa = Search(
     | {
         "l2": experiments.l2_penalties,
         "task.adversarial": experiments.factors,
+        "task.cycle": FloatDistribution(1.0, 100.0, log=True),
+        "task.segmenter_share": FloatDistribution(0.01, 1.0, log=True),
         "task.rate_of_judges": FloatDistribution(0.02, 2.0, log=True),
     }
 )

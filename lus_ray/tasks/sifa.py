@@ -34,10 +34,6 @@ from lus_ray.tasks.losses import balanced_cross_entropy, one_hot, soft_dice
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import Batch, GreyFrames, with_arguments
 
-CYCLE = 10.0
-"""Weight of the cycle loss in the loss of generator and decoder."""
-SHARE = 0.1
-"""Weight of the cycle and adversarial losses of images in the loss of the segmenter."""
 DEEP_MASK, DEEP_ADVERSARIAL = 0.1, 0.01
 WARM_UP = (0.25, 0.35)
 """The adversarial loss of masks starts at the first share of training, in full from the second."""
@@ -79,9 +75,10 @@ class Sifa(Segmentation):
     segmenter of version 1; all other networks have `rate_of_judges` times that rate, and only
     segmenters have `l2` and the `decay` of the recipe. With `tf1_shared_adam_powers` the networks
     beside the segmenter share the powers of beta of Adam, as in the released code, where one
-    optimizer of TensorFlow 1 updates them all. `adversarial` is a factor on what deceives the
-    discriminators (1 as published; with 0 nothing makes one domain look like the other). Images run
-    from -1 to 1.
+    optimizer of TensorFlow 1 updates them all. `cycle` is the weight of the cycle loss in the
+    losses of generator and decoder. `segmenter_share` is the weight of cycle and adversarial losses
+    in the loss of the segmenter. `adversarial` is a factor on what deceives the discriminators (1
+    as published; with 0 nothing makes one domain look like the other). Images run from -1 to 1.
     """
 
     def __init__(
@@ -96,6 +93,8 @@ class Sifa(Segmentation):
         num_units: int = 9,
         adversarial: float = 1.0,
         tf1_shared_adam_powers: bool = False,
+        cycle: float = 10.0,
+        segmenter_share: float = 0.1,
     ) -> None:
         if version not in VERSIONS:
             raise ArmError(f"Sifa: no version {version}; use 1 or 2")
@@ -105,7 +104,8 @@ class Sifa(Segmentation):
             with_arguments(net, arguments), scheme, view, channels, centred=True, monitor=monitor
         )
         self.version, self.rate_of_judges = version, rate_of_judges
-        self.adversarial = adversarial
+        self.adversarial, self.cycle = adversarial, cycle
+        self.segmenter_share = segmenter_share
         self.tf1_shared_adam_powers = tf1_shared_adam_powers
         latent, num_classes = self.net.out.in_channels, len(self.classes)
         width, wide = latent // 16, latent // 8
@@ -191,9 +191,9 @@ class Sifa(Segmentation):
     def mask_weight(self) -> float:
         """Weight of the adversarial loss of masks: rises during training, constant in version 2."""
         if self.version == 2:
-            return SHARE
+            return self.segmenter_share
         first, full = WARM_UP
-        return SHARE * min(1.0, max(0.0, (self.progress - first) / (full - first)))
+        return self.segmenter_share * min(1.0, max(0.0, (self.progress - first) / (full - first)))
 
     @torch.no_grad()
     def translate_to_target(self, frames: GreyFrames) -> GreyFrames:
@@ -219,13 +219,13 @@ class Sifa(Segmentation):
         cycle = cycle + l1_loss(self._to_target(as_source).float(), target)
         adversarial = _squared_error(self.target_judge(translated), real=True)
         parts = {"translator_cycle": cycle, "translator_deceit": adversarial}
-        return {**parts, "loss": CYCLE * cycle + self.adversarial * adversarial}
+        return {**parts, "loss": self.cycle * cycle + self.adversarial * adversarial}
 
     def _decoder_loss(self, codes: Sequence[Codes]) -> dict[str, Tensor]:
         cycle, as_source = self._reconstruct(codes)
         adversarial = _squared_error(self.source_judge(as_source)[:, :1], real=True)
         parts = {"decoder_cycle": cycle, "decoder_deceit": adversarial}
-        return {**parts, "loss": CYCLE * cycle + self.adversarial * adversarial}
+        return {**parts, "loss": self.cycle * cycle + self.adversarial * adversarial}
 
     def _segmenter_loss(self, ids: Tensor) -> dict[str, Tensor]:
         translated = self._translated()
@@ -244,8 +244,8 @@ class Sifa(Segmentation):
         }
         verdict = self.mask_judge(self.net.decide(codes[1][0], size))
         parts["mask_deceit"] = _squared_error(verdict, real=True)
-        loss = parts["cross_entropy"] + parts["dice"] + SHARE * CYCLE * cycle
-        deceit = SHARE * (parts["source_deceit"] + parts["source_alike"])
+        loss = parts["cross_entropy"] + parts["dice"] + self.segmenter_share * self.cycle * cycle
+        deceit = self.segmenter_share * (parts["source_deceit"] + parts["source_alike"])
         deceit = deceit + self.mask_weight() * parts["mask_deceit"]
         if self.version == 2:
             deep = self.net.decide_deep(codes[0][1], size).float()

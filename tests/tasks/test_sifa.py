@@ -209,6 +209,14 @@ def test_the_adversarial_loss_of_masks_warms_up(progress, weight):
     assert added == pytest.approx(weight * losses["mask_deceit"].item(), abs=1e-5)
 
 
+def test_weights_of_the_cycle_and_of_the_segmenter_are_arguments():
+    task, batch = make(cycle=2.0, segmenter_share=0.0).train(), make_batch()
+    translator, net = task(batch, "translator"), task(batch, "net")
+    expected = 2 * translator["translator_cycle"] + translator["translator_deceit"]
+    assert translator["loss"].item() == pytest.approx(expected.item())
+    assert net["loss"].item() == pytest.approx((net["cross_entropy"] + net["dice"]).item())
+
+
 class Uncached(Sifa):
     def forward(self, batch, network):
         self.cache = StepCache()
