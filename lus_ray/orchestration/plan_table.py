@@ -7,7 +7,7 @@ from lus_ray.orchestration import run_options
 from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 from lus_ray.orchestration.cluster.resources import Cluster, Node
 from lus_ray.orchestration.planner import CellResources, ResourcesByArm, plan_resources
-from lus_ray.orchestration.step_costs import count_steps, trains_on_frames
+from lus_ray.orchestration.step_costs import count_steps, trains_on_gpu
 
 MAX_NAMES = 3
 CPUS_PER_GPU = 8
@@ -62,7 +62,7 @@ def plan_study(
     num_each = len(numbers) * (seeds or 1)
     cluster = _find_cluster(where, address)
     costs = count_steps(chosen) if cluster.gpus else {}
-    num_cells = num_each * sum(map(trains_on_frames, chosen.arms))
+    num_cells = num_each * sum(map(trains_on_gpu, chosen.arms))
     resources = plan_resources(chosen, cluster, size=size, costs=costs, num_cells=num_cells)
     trained = {arm.name: resources[arm.name] for arm in chosen.arms if arm.recipe is not None}
     return render(trained, cluster, num_each)

@@ -11,7 +11,7 @@ from lus_ray.errors import PlanError
 from lus_ray.experiment import TRIAL_SIZES, Arm, Experiment
 from lus_ray.orchestration.cluster.resources import Cluster, Node
 from lus_ray.orchestration.early_checks import refuse_full_disk
-from lus_ray.orchestration.step_costs import StepCosts, trains_on_frames
+from lus_ray.orchestration.step_costs import StepCosts, trains_on_gpu, uses_gpu
 from lus_ray.orchestration.worker_rule import Allocation, allocate
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.training.step_cost import StepCost
@@ -64,10 +64,10 @@ def plan_resources(
 ) -> dict[str, CellResources]:  # fmt: skip
     """What a cell of each arm holds, on GPUs by the rule of `worker_rule`.
 
-    `num_cells` compete for the GPUs; by default those of all networks on all folds.
+    `num_cells` compete for the GPUs; by default those of all trained networks on all folds.
     """
     if num_cells is None:
-        num_networks = sum(map(trains_on_frames, experiment.arms))
+        num_networks = sum(map(trains_on_gpu, experiment.arms))
         num_cells = num_networks * len(experiment.folds.numbers())
     return {
         arm.name: _required_resources(
@@ -89,8 +89,8 @@ def _required_resources(
     gpus, reason = 1.0 if recipe.gpus is None else recipe.gpus, "set in the recipe"
     if not cluster.gpus:
         gpus, reason = 0.0, reason if recipe.workers else "no GPU"
-    elif is_automatic and not trains_on_frames(arm):
-        gpus, reason = 0.0, "reads no frames"
+    elif is_automatic and not uses_gpu(arm):
+        gpus, reason = 0.0, "runs no network on frames"
     elif is_automatic and cost is None:
         reason = "a step cannot be counted"
     elif is_automatic and cost is not None:
@@ -98,7 +98,10 @@ def _required_resources(
         chosen = allocate(cost, cluster, num_cells=max(1, num_cells), max_workers=most)
         workers, gpus, reason = chosen.workers, chosen.gpus, _explain(cost, chosen)
         on_one_node = workers > 1 and chosen.on_one_node
-    by_train = workers > 1 or (gpus > 0 and size not in TRIAL_SIZES)
+        if not recipe.epochs:
+            reason = "0 epochs: estimates batch norms anew"
+    is_long = recipe.epochs > 0 and size not in TRIAL_SIZES  # longer than Ray Train takes to start
+    by_train = workers > 1 or (gpus > 0 and is_long)
     return CellResources(workers, gpus, data_cpus, on_one_node, by_train, reason)
 
 

@@ -14,6 +14,7 @@ import torch
 
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
+from lus_ray.nets import PositionPrior
 from lus_ray.orchestration.cluster.resources import Cluster
 from lus_ray.runs.layout import STEPS, RunFolder
 from lus_ray.storage.files import write_text
@@ -25,14 +26,14 @@ WAIT_S = 300.0
 """Seconds to wait for measurements; counted costs replace those that are not done."""
 
 StepCosts = Mapping[str, StepCost]
-"""By arm; without arms that train no network on frames."""
+"""By arm; without arms that run no network on frames."""
 
 
 def count_steps(experiment: Experiment) -> dict[str, StepCost]:
     counted: dict[str, StepCost | None] = {}
     costs = {}
     for arm in experiment.arms:
-        if not trains_on_frames(arm):
+        if not uses_gpu(arm):
             continue
         key = _key(arm)
         if key not in counted:
@@ -84,11 +85,23 @@ def read_steps(folder: RunFolder) -> dict[str, StepCost]:
         return {}
 
 
-def trains_on_frames(arm: Arm) -> bool:
-    """Whether a cell of the arm belongs on a GPU; found without building its networks."""
+def uses_gpu(arm: Arm) -> bool:
+    """Whether a cell of the arm belongs on a GPU; found without building its networks.
+
+    A network on frames does, also where it is not trained and only its batch norms are estimated
+    anew. A `PositionPrior` does not: it is a table without a layer to compute.
+    """
     parameters = inspect.signature(arm.task).parameters  # those of a partial have its values
-    view = parameters["view"].default if "view" in parameters else None
-    return arm.recipe is not None and isinstance(view, View)
+    view, net = (
+        parameters[name].default if name in parameters else None for name in ("view", "net")
+    )
+    is_table = getattr(net, "func", net) is PositionPrior
+    return arm.recipe is not None and isinstance(view, View) and not is_table
+
+
+def trains_on_gpu(arm: Arm) -> bool:
+    """Whether a cell of the arm trains a network by steps, and competes for GPUs to do so."""
+    return arm.recipe is not None and arm.recipe.epochs > 0 and uses_gpu(arm)
 
 
 def _count(arm: Arm) -> StepCost | None:
@@ -113,5 +126,5 @@ def _fits(known: StepCost, counted: StepCost) -> bool:
 
 def _key(arm: Arm) -> str:
     """Equal for arms whose steps cost the same."""
-    recipe = arm.recipe and replace(arm.recipe, epochs=1, lr=1.0, select="last")
+    recipe = arm.recipe and replace(arm.recipe, epochs=1, lr=1.0, select="last", norm_batches=0)
     return repr((describe(arm.task), recipe, bool(arm.rows.unlabelled)))

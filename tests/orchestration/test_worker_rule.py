@@ -15,7 +15,7 @@ from lus_ray.folds import rotating
 from lus_ray.nets import UNet
 from lus_ray.orchestration import planner
 from lus_ray.orchestration.plan_table import render, simulate
-from lus_ray.orchestration.step_costs import count_steps, read_steps, trains_on_frames
+from lus_ray.orchestration.step_costs import count_steps, read_steps, trains_on_gpu
 from lus_ray.orchestration.worker_rule import allocate, step_seconds
 from lus_ray.runs.layout import STEPS, RunFolder
 from lus_ray.tasks import BinarySegmentation, IntensityFeatures
@@ -29,6 +29,10 @@ TABLE = {
     ("biomarkers", "biomarkers I3D"): ((ONE,) * 4, (1, 1, 1, 1), "the GPU computes 80 %"),
     ("bline_adaptation", "unet covid"): ((THIRD,) * 4, (1, 1, 1, 1), "waits for launches"),
     ("bline_adaptation", "sifa covid→cap"): ((ONE,) * 4, (1, 1, 1, 1), "fills the memory"),
+    ("bline_adaptation", "unet covid, batch norm re-estimated"): (
+        (THIRD,) * 4, (1, 1, 1, 1), "forward passes of the same network",
+    ),
+    ("bline_adaptation", "place"): ((0.0,) * 4, (1, 1, 1, 1), "no layer to compute"),
     ("frame_scores", "cnn-sord"): ((ONE,) * 4, (1, 1, 1, 1), "6 ms, of which 4 for launches"),
     ("frame_scores", "reg-stn-sord"): ((ONE,) * 4, (1, 1, 1, 1), "half a batch takes as long"),
     ("marker_segmentation", "unet"): ((ONE,) * 4, (1, 2, 2, 2), "2 MB of gradients for 6 ms"),
@@ -60,6 +64,8 @@ def test_workers_and_shares_of_each_family_at_full_size(study):
             assert experiment.arm(arm).recipe.batch % alone.workers == 0
             assert together.can_fit(cluster)
             assert alone.workers <= gpus or not alone.on_one_node
+            trained = trains_on_gpu(experiment.arm(arm))
+            assert together.by_train == alone.by_train == trained
     for gpus in range(1, 5):
         cluster = simulate(4, gpus)
         for wanted in plan(cluster).values():
@@ -151,7 +157,20 @@ def test_what_a_recipe_names_wins(recipe, gpus, size, expected):
     found = planned["net"]
     assert (found.workers, found.gpus_per_worker, found.by_train) == expected
     assert planned["features"].workers == 1
-    assert not trains_on_frames(experiment.arm("features"))
+    assert not trains_on_gpu(experiment.arm("features"))
+
+
+def test_an_arm_without_epochs_keeps_its_share_in_the_process_of_its_trial():
+    estimated = Recipe(epochs=0, norm_batches=2, batch=4, lr=0.1)
+    arms = (*study().arms, Arm("estimated", NETWORK, estimated, start="net"))
+    experiment = Experiment("test", "Test", rotating(3), arms, ("auc",))
+    costs = {name: cost(batch=4, fixed=0.1, busy=0.02) for name in ("net", "estimated")}
+    plan = partial(planner.plan_resources, experiment, simulate(1, 1), costs=costs)
+    planned = plan(size="full")
+    shares = [planned[name].gpus_per_worker for name in ("net", "estimated")]
+    assert shares == pytest.approx([1 / 3] * 2)  # three cells train on the one GPU
+    assert (planned["net"].by_train, planned["estimated"].by_train) == (True, False)
+    assert count_steps(experiment)["estimated"] == count_steps(experiment)["net"]
 
 
 def test_a_convolution_is_counted_without_running_it():

@@ -36,7 +36,7 @@ from lus_ray.orchestration.cluster.watchdog import find_own_processes
 from lus_ray.orchestration.dashboard import ActorNames, describe_job, name_actors
 from lus_ray.orchestration.planner import ResourcesByArm
 from lus_ray.orchestration.scheduler import CellScheduler
-from lus_ray.orchestration.step_costs import StepCosts, measure_steps, trains_on_frames
+from lus_ray.orchestration.step_costs import StepCosts, measure_steps, trains_on_gpu
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.plan import RunPlan, RunRequest
 
@@ -114,7 +114,7 @@ def _plan_resources(
 ) -> ResourcesByArm:
     """What a cell of each arm holds; on GPUs after a step of its network was measured."""
     costs: StepCosts = {}
-    trained = [c for c in plan.cells if trains_on_frames(plan.experiment.arm(c.arm))]
+    trained = [c for c in plan.cells if trains_on_gpu(plan.experiment.arm(c.arm))]
     if cluster.gpus and trained:
         unfinished = {cell.arm for cell in plan.unfinished_cells()}
         names = [] if plan.size in TRIAL_SIZES else sorted(unfinished)
