@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import jaxtyping
@@ -135,7 +136,7 @@ def ray_cluster(bucket: Bucket) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def local_cluster(*, variables: Mapping[str, str] | None = None, **resources: int) -> Iterator[str]:
+def local_cluster(*, variables: Mapping[str, str] | None = None, **settings: Any) -> Iterator[str]:
     """Connect this process to a cluster of its own on loopback, started with these variables."""
     import ray
 
@@ -146,7 +147,7 @@ def local_cluster(*, variables: Mapping[str, str] | None = None, **resources: in
             patch.setenv(name, value)
         context = ray.init(
             address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-            _node_ip_address="127.0.0.1", **resources,
+            _node_ip_address="127.0.0.1", **settings,
         )  # fmt: skip
         yield context.address_info["gcs_address"]
         ray.shutdown()

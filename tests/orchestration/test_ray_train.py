@@ -15,6 +15,7 @@ from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from tests.conftest import local_cluster
+from tests.ray_data import BLOCKS_FILE, join_streams_of_process
 from tests.training.test_workers import FAMILIES
 
 FAMILIES_OF_STUDIES = {
@@ -63,7 +64,9 @@ def test_a_network_without_batch_norm_has_the_metrics_of_one_process(streamed, t
     run("dense_labels", tmp_path / "one", PLAIN)
     if streamed:
         words = [sys.executable, "-m", "tests.orchestration.test_ray_train", tmp_path / "two"]
-        subprocess.run(words, check=True, timeout=240)
+        subprocess.run([*words, tmp_path / "blocks"], check=True, timeout=240)
+        processes = set((tmp_path / "blocks").read_text().split())
+        assert len(processes) == 2  # Ray Data has read blocks for both workers
     else:
         run("dense_labels", tmp_path / "two", PLAIN, TWO)
     for name in ("one", "two"):
@@ -99,5 +102,8 @@ def test_batch_norms_stay_on_cpus_and_are_synchronised_on_gpus():
 
 if __name__ == "__main__":  # streamed, on two workers and a CPU for the tasks that read
     shared_memory.SHARE, memmap.SPARE_BYTES = 0.0, 1 << 60
-    with local_cluster(num_cpus=3):
+    with local_cluster(
+        num_cpus=3, variables={BLOCKS_FILE: sys.argv[2]},
+        runtime_env={"worker_process_setup_hook": join_streams_of_process},
+    ):  # fmt: skip
         run("dense_labels", sys.argv[1], PLAIN, TWO)

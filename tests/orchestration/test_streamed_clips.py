@@ -7,9 +7,10 @@ import torch
 from lus_ray.clip import frames_of, masks_of
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
-from lus_ray.data.loading import batches, shared_memory, stream_plan, streaming
+from lus_ray.data.loading import batches, shared_memory, streaming
 from lus_ray.data.loading.batches import InMemory
 from lus_ray.data.transforms.view import View
+from tests.ray_data import join_short_streams
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -22,13 +23,11 @@ FRAMES = {"view": FRAME_VIEW, "columns": ("frame_severity",), "batch": 8, "by_fr
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """A clip in a block, and Ray Data, which runs already, reads every second one."""
-    for name in ("BLOCK_BYTES", "OWN_BYTES"):
-        monkeypatch.setattr(stream_plan, name, 1)
-    for name in ("OWN_AHEAD", "START_BLOCKS"):
-        monkeypatch.setattr(streaming, name, 0)
-    streaming._start_workers()
+def blocks_of_ray_data(monkeypatch):
+    """Ray Data takes part; the list has an entry for each block that it has read."""
+    blocks = []
+    join_short_streams(monkeypatch, lambda: blocks.append(1))
+    return blocks
 
 
 def check_batches(first, *others):
@@ -61,7 +60,7 @@ def location(request, phantom_store):
     indirect=["location"],
 )
 def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(
-    phantom_store, settings, num_rows, shapes, location
+    phantom_store, settings, num_rows, shapes, location, blocks_of_ray_data
 ):
     rows = store.read_index(phantom_store).to_pylist()[:num_rows]
     clips = {c["clip"]: settings["view"].resize(frames_of(c)) for c in store.read(phantom_store)}
@@ -72,6 +71,8 @@ def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(
     for epoch in (0, 1):
         batches = check_batches(memory(epoch), streamed(epoch))
         assert [batch["frames"].shape for batch in batches] == shapes
+        assert blocks_of_ray_data
+        blocks_of_ray_data.clear()
 
 
 @pytest.mark.parametrize("location", [False, True], indirect=True)
