@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +19,7 @@ from lus_ray.orchestration.cluster import ray_private
 from lus_ray.orchestration.cluster.connection import UNSAFE, connect
 from lus_ray.orchestration.cluster.session_folder import choose_session_folder, find_home_problem
 from lus_ray.storage.paths import cache_root
+from lus_ray.training.state_interval import read_state_interval
 
 GIB = 2**30
 MAX_UPLOAD_BYTES = 100 << 20
@@ -97,11 +99,14 @@ def _check_environment() -> list[DoctorCheck]:
     if home_problem := find_home_problem():
         remedy = "set HOME to a folder that you can write to; Ray's token is passed without it"
         problems.append(("note", home_problem, remedy))
-    try:
-        cache_root()
-    except InputError as error:
-        result, _, remedy = str(error).rpartition("; ")
-        problems.append(("note", result, remedy))
+    levels: list[tuple[Level, Callable[[], Any]]]
+    levels = [("note", cache_root), ("fail", read_state_interval)]
+    for level, read in levels:
+        try:
+            read()
+        except InputError as error:
+            result, _, remedy = str(error).rpartition("; ")
+            problems.append((level, result, remedy))
     if (encoding := sys.getfilesystemencoding()) != "utf-8":
         problems.append(("fail", f"file names are read as {encoding}", "set PYTHONUTF8=1"))
     if not problems:

@@ -9,6 +9,7 @@ from lus_ray.orchestration.cluster.job_folder import refuse_job_folder
 from lus_ray.storage import lease
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.storage.writable import refuse_unwritable
+from lus_ray.training.state_interval import read_state_interval
 
 MIN_FREE_BYTES = 200 << 20
 
@@ -27,12 +28,13 @@ def refuse_bad_places(
 ) -> None:
     """Raise InputError for an unknown study, an unusable run folder, or a place without clips.
 
-    Also for an address where no Ray cluster answers.
+    Also for an address where no Ray cluster responds, and a wrong LUS_STATE_SECONDS.
     """
     studies.refuse_unknown(study)
     refuse_unwritable(out, "--out")
     refuse_job_folder(out)
     lease.refuse_if_locked(out)
+    read_state_interval()
     for store in stores:
         require_shards(store)
     if address is not None:

@@ -9,6 +9,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lus_ray import study_files
 from lus_ray.data.labels import Label
 from lus_ray.data.store import read_sources
@@ -93,11 +95,16 @@ def apply_options(
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     for setting in settings:
-        chosen = chosen.with_arms(_apply_setting(chosen, setting))
+        try:
+            chosen = chosen.with_arms(_apply_setting(chosen, setting))
+        except InputError as error:
+            raise InputError(f"--set {setting}: {error}") from None
     if splits is not None:
         chosen = replace(chosen, folds=choose_protocol(experiment, str(splits)))
     if arms:
         chosen = chosen.only(match_arms(chosen.name, [arm.name for arm in chosen.arms], arms))
+    if of_tasks := [setting for setting in settings if ".task." in setting.partition("=")[0]]:
+        _refuse_unbuildable(chosen, " --set ".join(of_tasks))
     if samples is not None:
         chosen = search_samples.with_samples(chosen, samples)
     if weights is not None:
@@ -207,9 +214,7 @@ def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
     key, equals, text = setting.partition("=")
     which, _, path = key.rpartition(".recipe.") if ".recipe." in key else key.rpartition(".task.")
     if not equals or not which or not path:
-        raise InputError(
-            f"--set {setting}: write arm.recipe.epochs=3, or <arm name>.recipe.lr=1e-4"
-        )
+        raise InputError("write arm.recipe.epochs=3, or <arm name>.recipe.lr=1e-4")
     try:
         value = json.loads(text)
     except ValueError:
@@ -219,7 +224,7 @@ def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
     in_recipe = ".recipe." in key
     known = sorted({field.name for field in fields(Recipe)} - {"augment"})
     if in_recipe and path not in known:
-        raise InputError(f"--set {setting}: a recipe has no {path!r}{suggest(path, known)}")
+        raise InputError(f"a recipe has no {path!r}{suggest(path, known)}")
     arms, num_changed = [], 0
     for arm in experiment.arms:
         changed = arm
@@ -243,7 +248,20 @@ def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
             changed = replace(changed, task=with_arguments(changed.task, {"members": copies}))
         arms.append(changed)
     if not num_changed:
-        raise InputError(
-            f"--set {setting}: no arm takes it; see 'lus run {experiment.name} --help'"
-        )
+        raise InputError(f"no arm takes it; see 'lus run {experiment.name} --help'")
     return tuple(arms)
+
+
+def _refuse_unbuildable(experiment: Experiment, settings: str) -> None:
+    """Raise InputError where the task of an arm does not accept its settings."""
+    for arm in experiment.arms:
+        try:
+            try:
+                with torch.device("meta"):  # no memory for weights
+                    arm.task()
+            except (RuntimeError, TypeError, ValueError):  # some read values, which "meta" lacks
+                arm.task()
+        except Exception as error:  # a task may be one of the user's own
+            name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            text = " ".join(str(error).split())
+            raise InputError(f"--set {settings}: arm {arm.name!r}: {name}{text}") from error

@@ -30,7 +30,9 @@ class BiomarkerClassifiers(Task):
     def __init__(self, kind: str, inputs: str = "features") -> None:
         super().__init__()
         if kind not in PLAIN or inputs not in ("outputs", "features"):
-            raise ArmError(f"{kind!r} on {inputs!r}: use one of {PLAIN} on outputs or features")
+            raise ArmError(
+                f"{kind!r} on {inputs!r}: use {' or '.join(PLAIN)} on outputs or features"
+            )
         self.kind, self.inputs = kind, inputs
         self.label, self.columns, self.classes = "biomarkers", ("biomarkers",), BIOMARKERS
 

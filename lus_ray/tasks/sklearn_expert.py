@@ -77,7 +77,7 @@ class Expert(Task):
     ) -> None:
         super().__init__()
         if kind not in EXPERTS + PLAIN:
-            raise ArmError(f"no expert {kind!r}; use one of {EXPERTS + PLAIN}")
+            raise ArmError(f"no expert {kind!r}; use one of {', '.join(EXPERTS + PLAIN)}")
         if inputs not in ("outputs", "features"):
             raise ArmError(f"an expert reads outputs or features, not {inputs!r}")
         self.by_frame = label == "frame_severity"

@@ -8,7 +8,6 @@ between two epochs, for another number of workers than that which stopped in the
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,15 +22,12 @@ from lus_ray.errors import CellError
 from lus_ray.storage.files import write_atomically
 from lus_ray.tasks.task import Task
 from lus_ray.training.progress import BestEpoch, EpochRecord, TrainingProgress, UnfinishedEpoch
+from lus_ray.training.state_interval import read_state_interval
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 """By network of a task."""
 
 KEY = "lus_ray.training"
-EVERY_S = float(os.environ.get("LUS_STATE_SECONDS", "60"))
-"""Seconds between two writes at least; more where writing would take over 2 % of the time.
-LUS_STATE_SECONDS can lower it for machines that may be taken away at any moment; 0 writes after
-every step and epoch."""
 MIN_RATIO = 50
 """Seconds of training per second of writing."""
 SYNC_STEPS = 16
@@ -39,7 +35,7 @@ SYNC_STEPS = 16
 
 
 class TrainingState:
-    """The file of a training state; `every_s` replaces `EVERY_S`.
+    """The file of a training state; `every_s` replaces LUS_STATE_SECONDS.
 
     With several workers each of them calls `save` and `load` at the same step. `upload` is called
     after each write.
@@ -53,7 +49,8 @@ class TrainingState:
         num_workers: int = 1,
         upload: Callable[[], None] = lambda: None,
     ) -> None:
-        self.path, self.every_s = path, EVERY_S if every_s is None else every_s
+        self.path = path
+        self.every_s = read_state_interval() if every_s is None else every_s
         self.num_workers, self.upload = num_workers, upload
         self.rank = distributed.get_rank() if num_workers > 1 else 0
         self.between = path.with_stem(f"{path.stem}-epoch")

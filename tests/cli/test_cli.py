@@ -177,7 +177,12 @@ def test_a_process_whose_output_nobody_reads_ends_quietly():
         ([*SMOKE, "--set", "epochs=3"], "write arm.recipe.epochs=3"),
         ([*SMOKE, "--set", "arm.recipe.epochs"], "write arm.recipe.epochs=3"),
         ([*SMOKE, "--set", "arm.recipe.eppochs=3"], "no 'eppochs'; did you mean 'epochs'?"),
-        ([*SMOKE, "--set", "arm.recipe.epochs=x"], "epochs is 'x'"),
+        ([*SMOKE, "--set", "arm.recipe.epochs=x"], "lus: --set arm.recipe.epochs=x: Recipe: epo"),
+        ([*SMOKE, "--set", "arm.task.kind=foo"], "--set arm.task.kind=foo: arm 'prior, "),
+        (
+            [*SMOKE, "--arms", "SVM on biomarkers, severity", "--set", "arm.task.kind=foo"],
+            "severity': no expert 'foo'; use one of DT, SVM",
+        ),
         ([*SMOKE, "--set", "arm.task.nothing=1"], "no arm takes it; see 'lus run biomar"),
         ([*SMOKE, "--weights", "vgg"], "vgg: neither a file nor published weights; known: 'r"),
         ([*SMOKE, "--weights", "i3d-r50-kinetics"], "give --weights i3d-r50-kinetics=FILE"),
@@ -221,6 +226,14 @@ def test_bad_input_is_one_line_before_any_work(words, message, tmp_path, monkeyp
     assert_one_line(done, message)
     assert done.stdout == ""
     assert not (tmp_path / "b").exists(), "a store that will not be"
+
+
+@pytest.mark.parametrize("text", ["abc", "-1", "nan"])
+def test_a_wrong_interval_of_states_is_refused_before_a_run(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUS_STATE_SECONDS", text)
+    done = lus(*SMOKE, "--out", tmp_path / "o")
+    assert_one_line(done, f"lus: LUS_STATE_SECONDS={text}: not a number of seconds; give one")
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize(

@@ -327,7 +327,7 @@ def test_a_state_has_tensors_by_group_and_can_be_removed_twice(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_cell_continues_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(state_module, "EVERY_S", 0)
+    monkeypatch.setenv("LUS_STATE_SECONDS", "0")
     ingest("phantom", None, tmp_path / "store", **SMOKE.phantom)
     (arm,) = EXPERIMENT.at("smoke").only(("unet covid",)).arms
     experiment = EXPERIMENT.with_arms((replace(arm, recipe=replace(arm.recipe, epochs=3)),))

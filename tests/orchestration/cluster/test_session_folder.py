@@ -91,6 +91,12 @@ def test_without_any_folder_nothing_starts_and_the_doctor_says_why(short, monkey
     assert failed[2].startswith("set RAY_TMPDIR to a folder of at most 39 bytes")
 
 
+def test_the_doctor_reports_a_wrong_interval_of_states(monkeypatch):
+    monkeypatch.setenv("LUS_STATE_SECONDS", "abc")
+    (failed,) = [line for line in lines() if line[0] == "fail"]
+    assert failed[1:] == ("LUS_STATE_SECONDS=abc: not a number of seconds", "give one, such as 60")
+
+
 def test_a_home_that_cannot_hold_the_token_is_named_and_the_token_passed_on(monkeypatch):
     for name in (*connection.TOKEN_VARIABLES, "LUS_CACHE"):
         monkeypatch.delenv(name, raising=False)
