@@ -6,21 +6,19 @@ from typing import Any
 
 import click
 
+from lus_ray.cli.options import refuse_options
 from lus_ray.cli.output import echo_result
-from lus_ray.errors import ControlError, InputError
+from lus_ray.errors import ControlError
 
-ALLOWED = {"seed", "address", "as_json"}
-"""Options of `lus run` that a control takes besides --out."""
+ALLOWED = ("experiment", "control", "broken", "out", "seed", "address", "as_json")
+"""What a control takes of `lus run`."""
 
 
 def run_control(
     study: str, out: Path | str | None, broken: str | None, options: dict[str, Any]
 ) -> None:
     """Run the control and print its report; ControlError if a check fails."""
-    if given := [name for name, value in options.items() if value and name not in ALLOWED]:
-        raise InputError(
-            f"--{given[0].replace('_', '-')}: a control has its own clips and settings; remove it"
-        )
+    refuse_options("--control, which has its own clips and settings", lambda n: n not in ALLOWED)
     from lus_ray.api import controls  # imports torch
 
     folder = out or controls.default_out(study, broken)

@@ -2,10 +2,12 @@
 
 import errno
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lus_ray.errors import InputError
 from lus_ray.storage.writable import refuse_unwritable as refuse_unwritable
@@ -42,6 +44,25 @@ def refuse_busy_port(host: str, port: int) -> None:
             raise InputError(
                 f"port {port} of {host} is in use; stop the program there, or choose another --port"
             ) from None
+
+
+def refuse_options(what: str, is_refused: Callable[[str], bool]) -> None:
+    """InputError for a word of the current command that `what` has no use for.
+
+    Words are recognised by the names of their parameters; defaults and variables do not count.
+    """
+    context = click.get_current_context()
+    for param in context.command.params:
+        name = param.name or ""
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        word = param.human_readable_name
+        if isinstance(param, click.Option):
+            word = param.opts[0]
+            if param.is_flag and context.params.get(name) != param.flag_value:
+                continue  # another flag of the same name was given
+        if is_refused(name):
+            raise InputError(f"{word} is not for {what}; remove it")
 
 
 def _load_study(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:

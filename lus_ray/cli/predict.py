@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lus_ray.cli.background import run_beside
-from lus_ray.cli.options import FOLDER, PATH_OR_URI, study_option
+from lus_ray.cli.options import FOLDER, PATH_OR_URI, refuse_options, study_option
 from lus_ray.cli.progress import show_clip_progress
 from lus_ray.errors import InputError, LusError
 
@@ -59,6 +59,8 @@ def predict(
     """
     if url is not None:
         _refuse_beside_url(sources, {"--run": runs, "--out": out, "--address": address})
+    else:
+        refuse_options("predictions without --url", lambda name: name == "token")
     if as_json and out is not None:
         raise InputError("--json prints the rows that --out writes; remove one of them")
     runs = runs or (Path("runs/demo"),)

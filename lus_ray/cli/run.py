@@ -19,12 +19,17 @@ from lus_ray.cli.options import (
     NOT_NEGATIVE,
     PATH_OR_URI,
     SIZES,
+    refuse_options,
     refuse_unwritable,
 )  # fmt: skip
 from lus_ray.cli.output import echo_result
 from lus_ray.cli.study_help import StudyCommand
 from lus_ray.errors import InputError
 from lus_ray.monitoring.phase_log import PhaseLog
+
+COUNTED = ("arms", "folds", "seeds", "settings", "address")
+PLANNED = ("experiment", "plan", "size", "smoke", *COUNTED)
+"""What a plan takes of `lus run`."""
 
 SEED = "Of phantom clips, folds and training; another one repeats the experiment."
 
@@ -60,7 +65,11 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     "--label", metavar="NAME",
     help="classify: the label to predict, built in or of the store's own (default: its only one).",
 )  # fmt: skip
-@click.option("--size", type=click.Choice(SIZES), default="full", show_default=True)
+@click.option(
+    "--size", type=click.Choice(SIZES),
+    help="How much of the study to run (default full, as published); 'lus run STUDY --help' says "
+    "what each means.",
+)  # fmt: skip
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
 @click.option(
     "--control", is_flag=True,
@@ -121,28 +130,29 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def run(
-    experiment: str, out: Path | str | None, size: str, smoke: bool, control: bool,
+    experiment: str, out: Path | str | None, size: str | None, smoke: bool, control: bool,
     broken: str | None, plan: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Run the unfinished cells of a study and print its table; repeat it to resume."""
     if control:
-        sized = {"smoke": smoke, "size": size if size != "full" else None}
-        run_control(experiment, out, broken, {**sized, **options})
+        run_control(experiment, out, broken, options)
         return
     if broken is not None:
         raise InputError("--broken is for --control; add it, or remove --broken")
-    size = "smoke" if smoke else size
+    if smoke and size not in (None, "smoke"):
+        raise InputError(f"--smoke means --size smoke; remove it, or --size {size}")
+    size = "smoke" if smoke else size or "full"
     if plan is not None:
+        refuse_options("--plan", lambda name: name not in PLANNED)
         from lus_ray.orchestration import studies
 
         studies.refuse_unknown(experiment)
         if plan != "cluster" and not re.fullmatch(r"[1-9]\d*x\d+", plan):
             raise InputError(f"--plan {plan}: write 'cluster', or nodes and GPUs of each like 4x2")
-        names = ("arms", "folds", "seeds", "settings", "address")
         with PhaseLog(partial(click.echo, err=True), "counting the steps of the networks ..."):
             from lus_ray.orchestration.plan_table import plan_study  # imports Ray and torch
 
-            table = plan_study(experiment, size, plan, **{n: options[n] for n in names})
+            table = plan_study(experiment, size, plan, **{n: options[n] for n in COUNTED})
         echo_result(table)
         return
     from lus_ray.orchestration.studies import default_out

@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from lus_ray.cli.options import FOLDER, PATH_OR_URI, refuse_busy_port, refuse_unwritable
+from lus_ray.cli.options import (
+    FOLDER,
+    PATH_OR_URI,
+    refuse_busy_port,
+    refuse_options,
+    refuse_unwritable,
+)
 from lus_ray.monitoring.phase_log import PhaseLog
 
 
@@ -35,6 +41,7 @@ def watch(
     Needs the folder alone, so it also works after the cluster is gone.
     """
     if grafana is not None:
+        refuse_options("--grafana", lambda name: name != "grafana")
         refuse_unwritable(grafana, "--grafana")
         from lus_ray.orchestration import grafana as dashboards  # imports Ray
 
@@ -43,6 +50,9 @@ def watch(
         return
     if folder is None:
         raise click.UsageError("missing argument 'FOLDER'")
+    if once or as_json:
+        shown = ("where", "host", "port")
+        refuse_options("a grid that is printed once", lambda name: name in shown)
     reader = _open_reader(folder)
     from lus_ray.monitoring.terminal import show_run
 

@@ -121,7 +121,7 @@ def describe(clips: ExternalClips, known: KnownClips) -> Iterator[str]:
 
 
 def _choose_arms(record: RunRecord, arms: str | None) -> tuple[ArmRecord, ...]:
-    if not arms:
+    if arms is None:
         return record.arms
     names = run_options.match_arms(record.experiment, [arm.name for arm in record.arms], arms)
     return tuple(arm for arm in record.arms if arm.name in names)

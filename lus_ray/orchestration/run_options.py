@@ -101,7 +101,7 @@ def apply_options(
             raise InputError(f"--set {setting}: {error}") from None
     if splits is not None:
         chosen = replace(chosen, folds=choose_protocol(experiment, str(splits)))
-    if arms:
+    if arms is not None:
         chosen = chosen.only(match_arms(chosen.name, [arm.name for arm in chosen.arms], arms))
     if of_tasks := [setting for setting in settings if ".task." in setting.partition("=")[0]]:
         _refuse_unbuildable(chosen, " --set ".join(of_tasks))
@@ -127,7 +127,7 @@ def choose_protocol(experiment: Experiment, text: str) -> Protocol:
 def parse_folds(experiment: Experiment, text: str | None) -> tuple[int, ...]:
     """The fold numbers of "0,2"; InputError for another text or numbers it does not have."""
     try:
-        numbers = tuple(int(part) for part in text.split(",")) if text else ()
+        numbers = () if text is None else tuple(map(int, text.split(",")))
     except ValueError:
         raise InputError(f"--folds {text}: write numbers with commas, such as 0,2") from None
     known = experiment.folds.numbers()

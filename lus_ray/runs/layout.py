@@ -141,9 +141,10 @@ class RunFolder:
 def require_record(folder: Path) -> None:
     """StoreError where a folder has no record of a run; quick, before slow imports."""
     if not (folder / MANIFEST).is_file():
-        raise StoreError(
-            f"{folder / MANIFEST}: no such file; name a folder that 'lus run ... --out' wrote"
+        problem = (
+            f"{folder}: is a file" if folder.is_file() else f"{folder / MANIFEST}: no such file"
         )
+        raise StoreError(f"{problem}; name a folder that 'lus run ... --out' wrote")
 
 
 def open_for_reading(location: PathOrUri) -> RunFolder:

@@ -65,10 +65,12 @@ def open_filesystem(location: PathOrUri) -> tuple[FileSystem, str]:
             f"{scheme}://...@{bucket.rpartition('@')[2]}: a URI may hold no keys, as it is printed "
             "and recorded; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
         )
+    if scheme in ("s3", "gs") and not bucket:
+        raise InputError(f"{location}: names no bucket; write {scheme}://bucket/folder")
     try:
         if not is_remote(location):
             return FileSystem.from_uri(Path(location).resolve().as_uri())
-        if scheme not in ("s3", "gs") or not bucket:
+        if scheme not in ("s3", "gs"):
             return FileSystem.from_uri(str(location))
         settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
         filesystem, root = _bucket(urlunsplit((scheme, bucket, "", query, "")), settings)

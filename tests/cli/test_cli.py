@@ -110,7 +110,7 @@ def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch):
 
 def test_a_file_in_place_of_a_run_folder_is_named(tmp_path):
     (tmp_path / "run").touch()
-    assert_one_line(lus("report", tmp_path / "run"), "name a folder that 'lus run ... --out' wrote")
+    assert_one_line(lus("report", tmp_path / "run"), "run: is a file; name a folder that 'lus run")
 
 
 @pytest.fixture
@@ -190,6 +190,17 @@ def test_a_process_whose_output_nobody_reads_ends_quietly():
         ([*SMOKE, "--domains", "A,B"], "biomarkers compares no domains"),
         ([*SMOKE, "--out", f"{ROOT}/README.md"], "is a file; give --out a folder"),
         ([*SMOKE, "--arms", "e2e severty"], "; did you mean 'e2e severity'"),
+        ([*SMOKE, "--size", "laptop"], "--smoke means --size smoke; remove it, or --size laptop"),
+        ([*SMOKE, "--arms", ""], "no arm ''; the nearest of"),
+        ([*SMOKE, "--folds", ""], "--folds : write numbers"),
+        ([*SMOKE, "--out", "/proc/x"], "/proc: cannot be written to (No such file or directory)"),
+        (["run", "biomarkers", "--control", "--size", "full"], "--size is not for --control, whi"),
+        (["run", "biomarkers", "--control", "--set", "a=1"], "--set is not for --control, which"),
+        (["run", "biomarkers", "--plan", "2x2", "--data", "nosuch"], "--data is not for --plan; r"),
+        (["run", "classify", "--plan", "2x2", "--label", "nope"], "--label is not for --plan; re"),
+        (["watch", "--grafana", "d", "nowhere"], "FOLDER is not for --grafana; remove it"),
+        (["watch", "nowhere", "--once", "--terminal"], "--terminal is not for a grid that is pri"),
+        (["watch", "nowhere", "--once", "--page"], "--page is not for a grid that is printed on"),
         (["ingest"], "Missing argument 'SOURCE'"),
         (["ingest", "phantom"], "no STORE given; write 'lus ingest phantom STORE'"),
         (["ingest", "folder"], "no STORE given; write 'lus ingest folder ROOT STORE'"),
@@ -212,6 +223,9 @@ def test_a_process_whose_output_nobody_reads_ends_quietly():
         (["ingest", "phantom", "s", "--missing-patient", "own"], "--missing-patient is for sourc"),
         (["ingest", "phantom", f"{ROOT}/README.md/s"], "README.md: is a file; give STORE a"),
         (["check", "nowhere"], "nowhere"),
+        (["check", f"{ROOT}/README.md"], "README.md: a file, not a store; make a store with"),
+        (["check", "s3://"], "s3://: names no bucket; write s3://bucket/folder"),
+        (["ingest", "phantom", "s", "--world", "marks"], "has no option --world; remove it"),
         (["report", "nowhere"], "nowhere"),
         (["serve", "r", "--port", "99999"], "99999 is not in the range 1<=x<=65535"),
         (["watch", "r", "--port", "65536"], "65536 is not in the range 0<=x<=65535"),

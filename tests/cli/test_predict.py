@@ -12,6 +12,7 @@ from lus_ray.cli import main
         (["folder", "--out", "p.csv"], "folder: holds no image and no video"),
         (["note.txt", "--out", "p.xlsx"], "name a file that ends in .csv or .parquet"),
         (["note.txt", "--out", "p.csv", "--url", "http://h:1"], "--out is for predictions without"),
+        (["note.txt", "--token", "x"], "--token is not for predictions without --url; remove it"),
         (["note.txt", "--run", "r", "--url", "http://h:1"], "--run is for predictions without"),
         (["note.txt", "note.txt", "--url", "http://h:1"], "--url predicts one file"),
         (["folder", "--url", "http://h:1"], "--url predicts one file"),

@@ -51,5 +51,6 @@ def test_a_read_only_run_folder_is_refused_in_one_line(disk, phantom_store):
     done = CliRunner().invoke(cli.main, command)
     disk.read_only(False)
     assert done.exit_code in (1, 2)
-    line = f"lus: {disk.path}: cannot be written to; give --out another folder"
+    line = f"lus: {disk.path}: cannot be written to (Read-only file system); "
+    line += "give --out another folder"
     assert done.stderr.strip().splitlines()[-1] == line

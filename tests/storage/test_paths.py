@@ -94,9 +94,15 @@ def test_keys_in_a_uri_are_refused_and_never_printed(uri):
         paths.parse(uri)
 
 
-@pytest.mark.parametrize("uri", ["nowhere://bucket/x", "s3:///x", "s3://lung/x?colour=red"])
+@pytest.mark.parametrize("uri", ["nowhere://bucket/x", "s3://lung/x?colour=red"])
 def test_a_uri_of_no_storage_is_refused_by_name(bucket, uri):
     with pytest.raises(InputError, match=rf"^{re.escape(uri)}: no storage that can be opened"):
+        paths.parse(uri)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///x", "gs://"])
+def test_a_uri_without_a_bucket_is_refused(uri):
+    with pytest.raises(InputError, match=rf"^{uri}: names no bucket; write {uri[:5]}bucket/fold"):
         paths.parse(uri)
 
 

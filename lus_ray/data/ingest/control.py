@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lus_ray.data.ingest.readers import check_options
 from lus_ray.data.ingest.simulation import SimulatedClips
 from lus_ray.data.ledger import Ledger
 from lus_ray.data.phantom import worlds
@@ -26,13 +27,12 @@ def clips(
         SourceError: there is no such world, or it has no such option.
     """
     known = list_worlds()
+    if not world:
+        raise SourceError(f"control needs --world NAME; the names are {', '.join(known)}")
     if world not in known:
         raise SourceError(f"control: no --world {world!r}{suggest(world, known)}")
     make_clips = importlib.import_module(f"{worlds.__name__}.{world}").clips
-    allowed = list(inspect.signature(make_clips).parameters)
-    if unknown := sorted(set(options) - set(allowed)):
-        name, *others = (f"--{option.replace('_', '-')}" for option in (unknown[0], *allowed))
-        raise SourceError(f"world {world!r} has no option {name}{suggest(name, others)}")
+    check_options(f"world {world!r}", inspect.signature(make_clips).parameters, options)
     if ledger is not None:
         ledger.note("control", "all clips", f"synthetic: world {world!r}")
     makers = make_clips(**options).items()

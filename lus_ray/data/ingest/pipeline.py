@@ -133,6 +133,10 @@ def _check_root(root: PathOrUri | None) -> Path | None:
 
 def _describe_failures(source: str, root: PathOrUri | None, ledger: Ledger) -> str:
     reasons = ledger.skipped()
+    if not reasons:
+        if root is None:
+            return f"{source}: makes no clip; give --patients 1 or more"
+        return f"{root}: holds no clip of source {source!r}; give the folder of its files"
     if len(reasons) > 3:
         reasons[3:] = [f"and {len(reasons) - 3} more"]
-    return f"{source}: no clip in {root} can be used: {'; '.join(reasons) or 'it lists no clip'}"
+    return f"{source}: no clip in {root} can be used: {'; '.join(reasons)}"

@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +14,10 @@ from lus_ray.data.ingest.patients import unify_patients
 from lus_ray.data.ingest.simulation import SimulatedClips
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
-from lus_ray.suggestions import suggest
+from lus_ray.suggestions import did_you_mean, find_close, suggest
+
+NUMBERS: Mapping[Any, type] = {int: Integral, float: Real}
+"""What an option may be, by the annotation of its parameter."""
 
 
 def list_sources() -> list[str]:
@@ -26,12 +31,26 @@ def load_reader(source: str, options: dict[str, Any]) -> ModuleType:
         raise SourceError(f"no source {source!r}{suggest(source, known)}")
     reader = _module(source)
     parameters = inspect.signature(reader.clips).parameters
-    allowed = list(parameters)[2:]
-    takes_any = parameters[allowed[-1]].kind is inspect.Parameter.VAR_KEYWORD if allowed else False
-    if unknown := sorted(set(options) - set(allowed)) if not takes_any else []:
-        name, *known = (f"--{option.replace('_', '-')}" for option in (unknown[0], *allowed))
-        raise SourceError(f"source {source!r} has no option {name}{suggest(name, known)}")
+    own = {name: parameters[name] for name in [*parameters][2:]}  # after the root and the ledger
+    if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in own.values()):
+        check_options(f"source {source!r}", own, options)
     return reader
+
+
+def check_options(
+    owner: str, parameters: Mapping[str, inspect.Parameter], options: Mapping[str, Any]
+) -> None:
+    """SourceError for an option that is not a parameter, or is not a number where that is one."""
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if name not in parameters:
+            known = (f"--{other.replace('_', '-')}" for other in parameters)
+            hint = did_you_mean(find_close(option, known)) or "; remove it"
+            raise SourceError(f"{owner} has no option {option}{hint}")
+        number = NUMBERS.get(parameters[name].annotation)
+        if number and (isinstance(value, bool) or not isinstance(value, number)):
+            whole = "whole " * (number is Integral)
+            raise SourceError(f"{owner}: {option} is {value!r}; give a {whole}number")
 
 
 def list_items(

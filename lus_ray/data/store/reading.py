@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -53,7 +54,8 @@ def require_shards(store: PathOrUri) -> list[PathOrUri]:
     """The shards of a store; StoreError where there are none."""
     if shards := list_shards(store):
         return shards
-    raise StoreError(f"{store}: no clips here; make a store with 'lus ingest SOURCE ROOT STORE'")
+    problem = "a file, not a store" if Path(str(store)).is_file() else "no clips here"
+    raise StoreError(f"{store}: {problem}; make a store with 'lus ingest SOURCE ROOT STORE'")
 
 
 def source_of_shard(shard: PathOrUri) -> str:

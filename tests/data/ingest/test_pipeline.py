@@ -169,6 +169,10 @@ def test_one_patient_in_several_spellings_ends_in_one_group(own, tmp_path):
         ("coco", {}, "no source 'coco'"),
         ("folder", {"label": "x.csv"}, "no option --label; did you mean '--labels'"),
         ("folder", {}, "no such folder"),
+        ("dicom", {"allow_text": True}, "holds no clip of source 'dicom'; give the folder of its"),
+        ("phantom", {"world": "marks"}, "no option --world; remove it"),
+        ("phantom", {"patients": "x"}, "--patients is 'x'; give a whole number"),
+        ("phantom", {"difficulty": "x"}, "--difficulty is 'x'; give a number"),
     ],
 )
 def test_an_unknown_source_option_or_folder_is_refused(source, options, reason, tmp_path):

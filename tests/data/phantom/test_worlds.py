@@ -27,7 +27,10 @@ def test_machines_differ_and_masks_do_not():
     [
         ({"world": "appearence"}, "no --world 'appearence'; did you mean 'appearance'"),
         ({"world": "appearance", "pair": "x"}, "use one of machine, masks"),
-        ({"world": "appearance", "curve": "x"}, "has no option --curve"),
+        ({"world": "appearance", "curve": "x"}, "has no option --curve; remove it"),
+        ({"world": "appearance", "pairs": "x"}, "no option --pairs; did you mean '--pair'?"),
+        ({"world": "appearance", "patients": "x"}, "--patients is 'x'; give a whole number"),
+        ({}, "control needs --world NAME; the names are appearance, "),
     ],
 )
 def test_unknown_worlds_and_options_are_refused(options, message):
