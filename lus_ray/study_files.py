@@ -206,12 +206,12 @@ def _hash(name: str, sources: Mapping[str, str]) -> str:
 
 def _describe(error: BaseException, folder: Path) -> str:
     """The error and the last line of the folder's files that led to it."""
-    line, step = "", error.__traceback__
+    line, step, text = "", error.__traceback__, str(error)
     if isinstance(error, SyntaxError):
-        line = f"line {error.lineno}: "
+        line, text = f"line {error.lineno}: ", error.msg
     while step is not None:
         file = Path(step.tb_frame.f_code.co_filename)
         if file.parent == folder:
             line = f"{file.name} line {step.tb_lineno}: "
         step = step.tb_next
-    return f"{line}{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{line}{type(error).__name__}: {' '.join(text.split())}"

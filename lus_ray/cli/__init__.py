@@ -6,6 +6,7 @@ Why imports are inside the commands: `lus --help` answers at once, without torch
 
 import errno
 import os
+import re
 import signal
 import sys
 from typing import Any
@@ -45,6 +46,18 @@ class Lus(click.Group):
                 drop_unread_output()
                 sys.exit(128 + signal.SIGPIPE)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:  # fmt: skip
+        if not args:  # click prints the help
+            return super().make_context(info_name, args, parent, **extra)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            _show_usage(error)
+            sys.exit(error.exit_code)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -52,9 +65,7 @@ class Lus(click.Group):
             click.echo(f"lus: {' '.join(str(error).split())}", err=True)
             ctx.exit(error.exit_code)
         except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx else "lus"
-            message = " ".join(error.format_message().split()).rstrip(".")
-            click.echo(f"lus: {message}; see '{command} --help'", err=True)
+            _show_usage(error)
             ctx.exit(error.exit_code)
         except OSError as error:
             if isinstance(error, BrokenPipeError) and drop_unread_output():
@@ -70,6 +81,14 @@ class Lus(click.Group):
             remedy = "; run the same command again to resume" * (ctx.invoked_subcommand in RESUMED)
             click.echo(f"lus: interrupted{remedy}", err=True)
             ctx.exit(130)
+
+
+def _show_usage(error: click.UsageError) -> None:
+    command = error.ctx.command_path if error.ctx else "lus"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    message = re.sub("a valid integer( range)?", "a whole number", message)
+    see = " See" if message.endswith("?") else "; see"
+    click.echo(f"lus: {message}{see} '{command} --help'", err=True)
 
 
 @click.group(cls=Lus, context_settings={"help_option_names": ["-h", "--help"]})

@@ -30,7 +30,7 @@ SHOWN_ITEMS = 20
 )
 @click.option(
     "--missing-patient", type=click.Choice(["refuse", "own"]),
-    help="Clips without a patient: skip them (default), or make each its own patient.",
+    help="Clips without a patient: refuse skips them (default), own makes each its own patient.",
 )  # fmt: skip
 @click.option(
     "--labels", type=FOLDER, help="folder: the table of labels (default ROOT/labels.csv)."
@@ -52,11 +52,11 @@ SHOWN_ITEMS = 20
 @click.option("--allow-text", is_flag=True, help="dicom: accept text burned in beside the fan.")
 @click.option("--strict", is_flag=True, help="Store nothing and exit with 2 if a file is skipped.")
 @click.option("--world", help="control: the simulated world of a control, such as marks.")
-@click.option("--patients", type=int, help="phantom: how many patients.")
+@click.option("--patients", type=int, help="phantom, control: how many patients.")
 @click.option("--clips", type=int, help="phantom: clips per patient.")
-@click.option("--frames", type=int, help="phantom: frames per clip.")
-@click.option("--size", type=int, help="phantom: height and width in pixels.")
-@click.option("--seed", type=int, help="phantom: the same seed gives the same clips.")
+@click.option("--frames", type=int, help="phantom, control: frames per clip.")
+@click.option("--size", type=int, help="phantom, control: height and width in pixels.")
+@click.option("--seed", type=int, help="phantom, control: the same seed gives the same clips.")
 @click.option("--domain", help="phantom: A, B, or A,B for both.")
 @click.option("--difficulty", type=float, help="phantom: 0 (clean) to 1.")
 @click.option("--masks", help="phantom: mask scheme, or none.")
@@ -74,9 +74,10 @@ def ingest(
 ) -> None:  # fmt: skip
     """Read the clips of SOURCE, a folder ROOT, into STORE: a folder or s3://bucket/folder.
 
-    SOURCE is covid_blues, pocovid, folder or dicom; phantom clips are simulated and have no ROOT.
-    For clips of your own, --init writes ROOT/labels.csv with every file; fill it in, and read it. A
-    column that lus does not know is a label of your own if it has few classes.
+    SOURCE is covid_blues, pocovid, folder or dicom; clips of phantom and control are simulated and
+    have no ROOT. For clips of your own, --init writes ROOT/labels.csv with every file; fill it in,
+    then run 'lus ingest folder ROOT STORE'. A column that lus does not know is a label of your own
+    if it has few classes.
 
     \b
     lus ingest folder ROOT --init

@@ -31,7 +31,7 @@ def evaluate(
     run: Path | str, data: Path | str, out: Path | None, arms: str | None,
     conditions: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
-    """Test every model of RUN on clips of patients whom it never saw.
+    """Test every model of RUN on clips of patients outside its training data.
 
     Patients of the run are left out by name first: by their names in any spelling, by equal pixels
     and by near copies of clips. The report sets external scores beside those of the run. Repeat

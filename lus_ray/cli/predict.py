@@ -53,7 +53,7 @@ def predict(
     """Predict clips with trained models, here or by a server; the numbers are equal.
 
     CLIP is a file, a folder, a quoted pattern ("scans/*.mp4") or a store (a folder or URI). One
-    file gives its answer as text. Several give a short table, and with --out a file with every
+    file gives its prediction as text. Several give a short table, and with --out a file with every
     number; a clip that cannot be read has a row with its error, and the exit code is 1. The same
     command again goes on where it stopped.
     """

@@ -56,7 +56,9 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 @click.command(cls=StudyCommand)
 @click.argument("experiment", metavar="STUDY")
 @click.option(
-    "--data", type=PATH_OR_URI, help="A store or its URI; smoke makes phantom clips without one."
+    "--data",
+    type=PATH_OR_URI,
+    help="A store or its URI; small sizes make phantom clips without one.",
 )
 @click.option(
     "--out", type=PATH_OR_URI, help="Run folder or its URI (default runs/STUDY[-LABEL]-SIZE)."
@@ -90,8 +92,8 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 @click.option("--samples", type=AT_LEAST_ONE, help="Search hyperparameters with this many samples.")
 @click.option(
     "--splits",
-    help="Use other folds: a protocol that the study names (frame_scores: published), or a JSON "
-    "file like folds.json.",
+    help="Use other folds: 'published' for frame_scores and video_scores, or a JSON file like "
+    "folds.json.",
 )
 @click.option(
     "--weights",

@@ -71,7 +71,7 @@ def watch(
 )
 @click.option(
     "--layout", type=click.Choice(["auto", "colocated", "composed"]), default="auto",
-    show_default=True, help="Models within the processes that answer, or in processes of their "
+    show_default=True, help="Models within the processes that respond, or in processes of their "
     "own; auto takes within what fits.",
 )  # fmt: skip
 @click.option(
@@ -79,7 +79,7 @@ def watch(
     type=click.IntRange(1),
     default=2,
     show_default=True,
-    help="Processes that answer; while one restarts, the others do.",
+    help="Processes that respond to clips; while one restarts, the others go on.",
 )
 def serve(
     folder: Path | str, host: str, port: int, token: str | None, layout: str, replicas: int
@@ -91,6 +91,10 @@ def serve(
     runs. A run at a URI is served as it is at the start, without the runs beside it.
     """
     refuse_busy_port(host, port)
+    if isinstance(folder, Path):
+        from lus_ray.runs.layout import require_record
+
+        require_record(folder)
     with PhaseLog(click.echo) as log:
         log.notify(f"starting the service for {folder} ...")
         from lus_ray.runs.layout import open_for_reading

@@ -67,6 +67,10 @@ def _write_study(name: str, size: str, formatter: click.HelpFormatter) -> None:
         f"Settings at size {size} (--set; an arm's name for 'arm' sets that arm)"
     ):
         formatter.write_dl(list(_list_settings(chosen.arms)))
+        formatter.write_text(
+            "lus_ray/training/recipe.py explains arm.recipe; the classes in lus_ray/tasks explain "
+            "arm.task."
+        )
     if searched := list(_list_searched(chosen)):
         with formatter.section("Hyperparameters that --samples searches"):
             formatter.write_dl(searched)
@@ -92,8 +96,9 @@ def group_names(names: Sequence[str]) -> Iterator[str]:
     """
     by_rest: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        first, blank, rest = name.partition(" ")
-        by_rest[blank + rest if blank else name].append(first if blank else "")
+        first, blank, _ = name.partition(" ")
+        first = first.rstrip(",") if blank else ""
+        by_rest[name.removeprefix(first)].append(first)
     by_stem: dict[tuple[str, str], list[str]] = defaultdict(list)
     for rest, firsts in by_rest.items():
         stem, blank, last = rest.rpartition(" ") if any(firsts) else (rest, "", "")

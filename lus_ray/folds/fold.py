@@ -90,7 +90,7 @@ def read(path: Path | str) -> tuple[Fold, ...]:
         raise FoldError(f"{path}: not readable ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FoldError(
-            f"{path}: no folds here ({type(error).__name__}: {error}); write "
+            f"{path}: no folds here ({error}); write "
             '{"folds": [{"number": 0, "train": [...], "val": [...], "test": [...]}]}'
         ) from error
     if plan.get("fingerprint", fingerprint(folds)) != fingerprint(folds):

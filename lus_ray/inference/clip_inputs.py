@@ -99,11 +99,13 @@ def _expand(source: PathOrUri, ignored: list[Path]) -> Iterator[ClipInput]:
     elif PATTERN_MARKS.intersection(str(source)):
         matches = sorted(glob.glob(str(source), recursive=True))
         if not matches:
-            raise InputError(f"{source}: no file matches this pattern")
+            raise InputError(f"{source}: no file matches this pattern; correct it")
         for match in matches:
             yield from _expand(Path(match), ignored)
     else:
-        raise InputError(f"{source}: is neither a file nor a folder")
+        raise InputError(
+            f"{source}: is neither a file nor a folder; give a clip, a folder or a store"
+        )
 
 
 def _clips_of_store(store: PathOrUri) -> Iterator[ClipInput]:

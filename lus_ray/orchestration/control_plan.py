@@ -36,8 +36,16 @@ def find_control(study: str) -> Control:
     else:
         control = importlib.import_module(f"experiments.controls.{study}").CONTROL
     if not isinstance(control, Control):
-        raise InputError(f"--control: {study} has none; assign a Control to the name CONTROL")
+        remedy = f"choose one of {', '.join(_list_controls())}"
+        if file is not None:
+            remedy = "assign a Control to the name CONTROL in the file"
+        raise InputError(f"--control: {study} has none; {remedy}")
     return _with_file(control, file) if file is not None else control
+
+
+def _list_controls() -> list[str]:
+    """The built-in studies that have a control."""
+    return [name for name in studies.list_studies() if find_spec(f"experiments.controls.{name}")]
 
 
 def _with_file(control: Control, file: study_files.StudyFile) -> Control:

@@ -117,7 +117,10 @@ def choose_protocol(experiment: Experiment, text: str) -> Protocol:
     if text in experiment.protocols:
         return experiment.protocols[text]
     if not Path(text).is_file():
-        hint = suggest(text, list(experiment.protocols))
+        hint = suggest(text, list(experiment.protocols)) or "; give a JSON file like folds.json"
+        known = studies.list_studies()
+        if having := [name for name in known if text in find_experiment(name).protocols]:
+            hint = f"; only {' and '.join(having)} have it{hint}"
         raise InputError(
             f"--splits {text}: no such file, and no protocol of {experiment.name}{hint}"
         )

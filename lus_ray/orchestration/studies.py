@@ -22,7 +22,9 @@ def refuse_unknown(name: str) -> None:
     """Raise InputError for a name that is neither a study nor a Python file."""
     if is_file_name(name):
         if not Path(name).is_file():
-            raise InputError(f"{name}: no such file; give a study of your own, or a name of ours")
+            raise InputError(
+                f"{name}: no such file; give your study file, or the name of a built-in study"
+            )
         return
     if name not in (known := list_studies()):
         raise InputError(f"no study {name!r}{suggest(name, known)}; see 'lus run --help'")

@@ -79,6 +79,8 @@ def test_help_on_the_study_of_any_label_names_labels():
 
 
 def test_names_are_grouped_by_their_first_and_last_words():
+    lines = list(study_help.group_names(("prior, s", "logistic, s", "e2e s", "prior, t")))
+    assert lines[0].startswith("{prior | logistic}, ")
     names = ("a on x, s", "b on x, s", "a on x, t", "b on x, t", "c", "c d", "e")
     lines = list(study_help.group_names(names))
     assert lines == ["{a | b} on x, {s | t}", "c", "c d", "e"]
@@ -161,6 +163,18 @@ def test_a_process_whose_output_nobody_reads_ends_quietly():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--foo"], "lus: No such option '--foo'; see 'lus --help'"),
+        (
+            ["run", "biomarkers", "--tensorbord"],
+            "Did you mean '--tensorboard'? See 'lus run --help'",
+        ),
+        (["run", "biomarkers", "--seed", "abc"], "'abc' is not a whole number"),
+        (["run", "./nosuch.py"], "give your study file, or the name of a built-in study"),
+        (["run", "classify", "--control"], "classify has none; choose one of biomarkers, bline"),
+        ([*SMOKE, "--splits", "published"], "; only frame_scores and video_scores have it; give"),
+        ([*SMOKE, "--splits", f"{ROOT}/README.md"], "README.md: no folds here (Expecting value"),
+        ([*SMOKE, "--weights", f"{ROOT}/README.md"], "README.md: not a weights file; give .safet"),
+        (["serve", "nowhere"], "nowhere/experiment.json: no such file; name a folder"),
         (["run"], "Missing argument 'STUDY'; see 'lus run --help'"),
         (["run", "cats"], "no study 'cats'; the nearest of"),
         (["run", "frame_score"], "; did you mean 'frame_scores'?"),

@@ -8,7 +8,10 @@ from lus_ray.cli import main
     ("words", "message"),
     [
         (["none.mp4"], "none.mp4: is neither a file nor a folder"),
-        (["note.txt"], "is neither a video nor an image"),
+        (
+            ["note.txt"],
+            "a text file is neither a video nor an image in a supported format; give MP4",
+        ),
         (["folder", "--out", "p.csv"], "folder: holds no image and no video"),
         (["note.txt", "--out", "p.xlsx"], "name a file that ends in .csv or .parquet"),
         (["note.txt", "--out", "p.csv", "--url", "http://h:1"], "--out is for predictions without"),

@@ -103,7 +103,8 @@ def detect_format(file: BinaryIO) -> FileFormat:
     kind = _match_start(head)
     if kind is None:
         raise DecodeError(
-            f"{_describe(head)} is neither a video nor an image in a supported format"
+            f"{_describe(head)} is neither a video nor an image in a supported format; give "
+            + ", ".join(kind.name for kind in FORMATS)
         )
     if kind.end and kind.end not in tail.rstrip(PADDING)[-kind.end_within :]:
         raise DecodeError(f"truncated: the end mark of a {kind.name} is missing; copy it again")
@@ -141,4 +142,6 @@ def _describe(head: bytes) -> str:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head")):
         return "an HTML page (a failed download?)"
-    return f"a file that begins with {head[:12]!r}"
+    if head.isascii() and head.decode().replace("\n", "").replace("\r", "").isprintable():
+        return "a text file"
+    return f"a file that begins with the bytes {head[:8].hex(' ')}"

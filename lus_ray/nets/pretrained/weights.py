@@ -23,7 +23,22 @@ def read(path: Path | str) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give .safetensors, .pth, .pt or .pyth")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else torch_file.read(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        return torch_file.read(path)
+    except CheckpointError:
+        if _has_head_of_torch(path):
+            raise
+        raise CheckpointError(
+            f"{path}: not a weights file; give .safetensors, .pth, .pt or .pyth"
+        ) from None
+
+
+def _has_head_of_torch(path: Path) -> bool:
+    """Whether a file begins like a ZIP archive or a pickle, as `torch.save` writes them."""
+    with path.open("rb") as file:
+        return file.read(2).startswith((b"PK", b"\x80"))
 
 
 def load(

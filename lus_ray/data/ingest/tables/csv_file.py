@@ -78,7 +78,9 @@ def _read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise SourceError(f"{path}: no such file; the labels are read from it") from error
+        raise SourceError(
+            f"{path}: no such file; add it, or correct the path: the labels are read from it"
+        ) from error
     except OSError as error:
         raise SourceError(f"{path}: not readable ({error.strerror})") from error
     for start, kind in OTHER_FILES.items():
@@ -174,7 +176,7 @@ def _describe_header(text: str, header: list[str], lacking: str, rows: Iterable[
     more = f" and {len(header) - 8} more" if len(header) > 8 else ""
     found = (", ".join(map(repr, header[:8])) + more) or "an empty file"
     below = [number for number, cells in rows if lacking in map(normalize_name, cells)]
-    remedy = f"; remove what is above the column names in row {below[0]}" if below else ""
+    remedy = f"; remove what is above the column names in row {below[0]}" if below else "; add it"
     return f"column {lacking!r} is missing; found {found}{remedy}"
 
 

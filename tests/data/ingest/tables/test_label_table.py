@@ -102,7 +102,7 @@ REFUSED = {
     "file,Patient \n": "column 'Patient' is unknown; did you mean 'patient'?",
     "filename,patient\n": "column 'filename' is unknown; did you mean 'file'?",
     "# of today\nfile,patient\n": "'# of today'; remove what is above the column names in row 2",
-    "a.png,p1\nb.png,p2\n": "column 'file' is missing; found 'a.png', 'p1'",
+    "a.png,p1\nb.png,p2\n": "column 'file' is missing; found 'a.png', 'p1'; add it",
     "file;patient;mm\na;1;0,5\n": "separated by semicolons; save it as 'CSV UTF-8'",
     '"file";"patient"\n': "separated by semicolons",
     "sep=;\r\nfile;patient\r\na;1\r\n": "separated by semicolons",
@@ -131,5 +131,5 @@ def test_a_table_of_another_shape_is_refused_with_its_row(content, reason, tmp_p
 
 
 def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(SourceError, match="no such file; the labels are read from it"):
+    with pytest.raises(SourceError, match="no such file; add it, or correct the path"):
         label_table.read(tmp_path / "labels.csv", ("file", "patient"))
