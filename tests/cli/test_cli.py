@@ -164,10 +164,7 @@ def test_a_process_whose_output_nobody_reads_ends_quietly():
     ("words", "message"),
     [
         (["--foo"], "lus: No such option '--foo'; see 'lus --help'"),
-        (
-            ["run", "biomarkers", "--tensorbord"],
-            "Did you mean '--tensorboard'? See 'lus run --help'",
-        ),
+        (["watch", "--grafan", "x"], "Did you mean '--grafana'? See 'lus watch --help'"),
         (["run", "biomarkers", "--seed", "abc"], "'abc' is not a whole number"),
         (["run", "./nosuch.py"], "give your study file, or the name of a built-in study"),
         (["run", "classify", "--control"], "classify has none; choose one of biomarkers, bline"),
