@@ -47,8 +47,11 @@ def test_a_check_has_a_bound_and_fails_without_a_value() -> None:
     [
         (["classify", "--control"], "--control: classify has none"),
         ([str(OWN), "--control", "--broken", "x"], "no such way to break it; known: 'no headroom'"),
-        ([str(OWN), "--control", "--arms", "a"], "--arms: a control has its own"),
-        ([str(OWN), "--control", "--size", "laptop"], "--size: a control has its own"),
+        ([str(OWN), "--control", "--arms", "a"], "--arms is not for --control, which has its own"),
+        (
+            [str(OWN), "--control", "--size", "laptop"],
+            "--size is not for --control, which has its own",
+        ),
         ([str(OWN), "--broken", "no headroom"], "--broken is for --control"),
     ],
 )
