@@ -116,7 +116,9 @@ def test_the_masks_and_their_uncertainty_are_shown_on_request(page: Page, clip: 
     assert texts(page, ".classes td:nth-child(3)") == rounded(masks["uncertainty"], 3)
 
 
-@pytest.mark.parametrize(("reachable", "words"), [(True, "not a clip"), (False, "reached")])
+@pytest.mark.parametrize(
+    ("reachable", "words"), [(True, "neither a video nor an image"), (False, "reached")]
+)
 def test_an_error_is_a_sentence_that_has_the_focus(page: Page, reachable: bool, words: str):
     if not reachable:
         page.route("**/v1/clips?*", lambda route: route.abort())
