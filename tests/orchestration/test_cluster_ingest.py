@@ -36,8 +36,9 @@ def test_a_cluster_ingests_as_one_process_does_also_if_a_worker_is_killed(
 
     def kill_one(done, *_):
         if not killed:
-            names = {p: " ".join(p.cmdline()) for p in psutil.process_iter() if p.is_running()}
-            killed.extend(p.pid for p, name in names.items() if "MapWorker" in name)
+            every = psutil.process_iter(["cmdline"])  # None of one that ends meanwhile
+            names = {p.pid: " ".join(p.info["cmdline"] or ()) for p in every}
+            killed.extend(pid for pid, name in names.items() if "MapWorker" in name)
             os.kill(killed[0], signal.SIGKILL)
 
     ingest("phantom", None, tmp_path / "here", **PHANTOM)

@@ -53,7 +53,7 @@ def test_a_checkpoint_keeps_the_classifiers(fitted, tmp_path):
 
 
 def test_unusable_settings_and_rows_are_refused():
-    with pytest.raises(ArmError, match="'SVM' on 'features': use one of"):
+    with pytest.raises(ArmError, match="'SVM' on 'features': use prior or logistic"):
         BiomarkerClassifiers("SVM")
     rows = [row | {"biomarkers": None} for row in make_rows(3)]
     with pytest.raises(CellError, match="no training clip has biomarkers"):
