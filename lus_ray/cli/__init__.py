@@ -50,11 +50,11 @@ class Lus(click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:  # fmt: skip
-        if not args:  # click prints the help
-            return super().make_context(info_name, args, parent, **extra)
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
+            if isinstance(error, click.exceptions.NoArgsIsHelpError):
+                raise  # click prints the help
             _show_usage(error)
             sys.exit(error.exit_code)
 

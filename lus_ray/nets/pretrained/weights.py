@@ -25,20 +25,12 @@ def read(path: Path | str) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: no such file; give .safetensors, .pth, .pt or .pyth")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    try:
-        return torch_file.read(path)
-    except CheckpointError:
-        if _has_head_of_torch(path):
-            raise
-        raise CheckpointError(
-            f"{path}: not a weights file; give .safetensors, .pth, .pt or .pyth"
-        ) from None
-
-
-def _has_head_of_torch(path: Path) -> bool:
-    """Whether a file begins like a ZIP archive or a pickle, as `torch.save` writes them."""
     with path.open("rb") as file:
-        return file.read(2).startswith((b"PK", b"\x80"))
+        if not file.read(2).startswith((b"PK", b"\x80")):  # as torch.save writes them
+            raise CheckpointError(
+                f"{path}: not a weights file; give .safetensors, .pth, .pt or .pyth"
+            )
+    return torch_file.read(path)
 
 
 def load(
