@@ -27,7 +27,7 @@ def refuse_unknown(name: str) -> None:
             )
         return
     if name not in (known := list_studies()):
-        raise InputError(f"no study {name!r}{suggest(name, known)}; see 'lus run --help'")
+        raise InputError(f"no study {name!r}{suggest(name, known)}")
 
 
 def default_out(study: str, size: str, label: str | None = None) -> Path:

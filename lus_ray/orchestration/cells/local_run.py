@@ -67,7 +67,7 @@ def run_cells(plan: RunPlan, observers: Observers) -> Mapping[Cell, str]:
     pixels = load_frames(
         plan.data, plan.index, *input_sizes(plan.experiment), num_threads=num_cores
     )
-    observers.notify(f"{num_cells} cells to run, up to {num_cores} at a time")
+    observers.notify(f"cells to run: {num_cells}, up to {num_cores} at a time")
     scheduler = CellScheduler(plan, observers, lambda cell: 0.0)
     with _interrupted_by_sigterm():
         _Workers(scheduler, pixels, num_cores).run()

@@ -101,7 +101,7 @@ def _run_cells(plan: RunPlan, observers: Observers, *, has_dashboard: bool) -> M
         share=lambda cell: resources[cell.arm].cluster_share(cluster),
     )  # fmt: skip
     max_running = planner.max_concurrent_trials(resources, cluster)
-    observers.notify(f"{len(plan.unfinished_cells())} cells to run, up to {max_running} at a time")
+    observers.notify(f"cells to run: {len(plan.unfinished_cells())}, up to {max_running} at a time")
     # A reused process would hold what a group of workers waits for.
     reuse = not any(wanted.by_train for wanted in resources.values())
     actor_names = ActorNames(plan.experiment, reuse=reuse) if has_dashboard else None
