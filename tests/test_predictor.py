@@ -11,8 +11,8 @@ from lus_ray.data.transforms.view import View
 from lus_ray.nets import FrameCNN, ReverseTransfer, UNet
 from lus_ray.predictor import predict
 from lus_ray.runs import cell_predictions
-from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation, frame_diagnosis, segmentation
-from lus_ray.tasks.frame_score import CHUNK
+from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation
+from lus_ray.tasks import task as tasks
 from lus_ray.tasks.task import to_unit_range
 
 VIEW = View(num_frames=1, height=32, width=40, num_samples=0)
@@ -21,6 +21,7 @@ TASKS = {
     "diagnosis": lambda: FrameDiagnosis(partial(ReverseTransfer, widths=(4, 8)), view=VIEW),
     "masks": lambda: Segmentation(partial(UNet, widths=(4, 8)), "sparse", view=VIEW),
 }
+CHUNK = tasks.CPU_PIXELS // (32 * 40)
 NUM_FRAMES = 2 * CHUNK + 7
 FRAMES = np.random.default_rng(0).integers(0, 256, (NUM_FRAMES, 32, 40), np.uint8)
 
@@ -48,9 +49,7 @@ def record_lengths(task):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_clip_in_chunks_has_the_bits_of_one_pass(monkeypatch, name):
-    for module in (segmentation, frame_diagnosis):
-        monkeypatch.setattr(module, "CHUNK_PIXELS", CHUNK * 32 * 40)
+def test_a_clip_in_chunks_has_the_bits_of_the_whole_clip(name):
     task = make(name)
     with torch.inference_mode():
         whole = task.predict(to_unit_range(torch.from_numpy(FRAMES)[:, None]))
@@ -70,7 +69,7 @@ def test_pixel_counts_in_chunks_are_those_of_one_pass(monkeypatch, listed):
     row = {"clip": "a", "mask_scheme": "sparse", "images": listed}
     lengths, results = record_lengths(task), []
     for num_pixels in (CHUNK * 32 * 40, 32 * 40 * 10**6):
-        monkeypatch.setattr(segmentation, "CHUNK_PIXELS", num_pixels)
+        monkeypatch.setattr(tasks, "CPU_PIXELS", num_pixels)
         results += cell_predictions.predict_clips(task, [row], pixels, "cpu")
     num_frames = len(listed or FRAMES)
     assert lengths == [CHUNK] * (num_frames // CHUNK) + [num_frames % CHUNK, num_frames]

@@ -25,7 +25,7 @@ from lus_ray.inference.model_selection import LABELS
 from lus_ray.inference.schema import AttentionSheet, ClipScore, ExpertGroup, MaskSheet
 from lus_ray.inference.served_model import ServedModel
 from lus_ray.predictor import Prediction, Predictor, predict, predict_batch, predict_samples_in_turn
-from lus_ray.tasks.frame_score import CHUNK, FrameScore
+from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.sklearn_expert import EXPERT_NAMES
 from lus_ray.tasks.task import to_unit_range
@@ -157,7 +157,8 @@ class ScorerStage:
             return FrameOutputs(outputs, None)
         looks = []
         with torch.inference_mode():
-            for chunk in torch.from_numpy(self.view.samples(resized)).split(CHUNK):
+            step = task.samples_per_pass(resized[0].size)
+            for chunk in torch.from_numpy(self.view.samples(resized)).split(step):
                 looks += task.find_attention(to_unit_range(chunk.to(self.predictor.device)))
         quads = np.stack([look.quads[0] for look in looks if look.quads is not None])
         window = FrameWindow(self.view, *frames.shape[1:])

@@ -15,7 +15,6 @@ from lus_ray.data.labels import DIAGNOSIS
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.tasks.frame_score import FrameAttention
-from lus_ray.tasks.segmentation import CHUNK_PIXELS
 from lus_ray.tasks.task import Batch, GreyFrames, PredictionRow, Task, class_scores
 
 
@@ -57,9 +56,6 @@ class FrameDiagnosis(Task):
         parts = frames.split(self.samples_per_pass(frames[0].numel()))
         outputs = [torch.softmax(self.net(part).float(), dim=1) for part in parts]
         return {"outputs": torch.cat(outputs).cpu().numpy()}
-
-    def samples_per_pass(self, num_pixels: int) -> int:
-        return max(1, CHUNK_PIXELS // num_pixels)
 
     @torch.no_grad()
     def find_attention(self, frames: GreyFrames) -> list[FrameAttention]:

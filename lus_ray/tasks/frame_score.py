@@ -25,9 +25,6 @@ from lus_ray.nets.gradcam import bounding_box, grad_cam
 from lus_ray.tasks.losses import POSITIONS, soft_cross_entropy, sord_targets
 from lus_ray.tasks.task import Batch, GreyFrames, PredictionRow, Task, with_arguments
 
-CHUNK = 64
-"""Frames predicted in one pass."""
-
 
 @dataclass(frozen=True)
 class FrameAttention:
@@ -109,9 +106,6 @@ class FrameScore(Task):
         parts = frames.split(self.samples_per_pass(frames[0].numel()))
         outputs = [torch.softmax(self.net(to_rgb(part)).float(), 1) for part in parts]
         return {"outputs": torch.cat(outputs).cpu().numpy()}
-
-    def samples_per_pass(self, num_pixels: int) -> int:
-        return CHUNK
 
     def lr_factor(self, parameter: str) -> float:
         return self.localiser if parameter.startswith("net.localiser.") else 1.0

@@ -23,9 +23,6 @@ from lus_ray.metrics import calibration, segmentation
 from lus_ray.nets.mc_dropout import mc_dropout
 from lus_ray.tasks.task import Batch, GreyFrames, PredictionRow, Task
 
-CHUNK_PIXELS = 1 << 21
-"""Frames are predicted in chunks of about this many pixels."""
-
 
 class Segmentation(Task):
     """The class of every pixel in a scheme of `clip.MASK_SCHEMES` (cross-entropy).
@@ -99,9 +96,6 @@ class Segmentation(Task):
             if not torch.isfinite(probability).all():
                 raise CellError("a pixel has a probability that is not a number; train again")
             yield probability
-
-    def samples_per_pass(self, num_pixels: int) -> int:
-        return max(1, CHUNK_PIXELS // num_pixels)
 
     def predict(self, frames: GreyFrames) -> dict[str, np.ndarray]:
         """`masks` (N, H, W) uint8: the most probable class of every pixel."""

@@ -5,7 +5,6 @@ K outputs, D features.
 """
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -24,6 +23,9 @@ Batch = Mapping[str, Tensor]
 PredictionRow = Mapping[str, Any]
 GreyFrames = Float[Tensor, "N 1 H W"]
 """In [0, 1] unless stated otherwise."""
+CPU_PIXELS, GPU_PIXELS = 1 << 17, 1 << 21
+"""Pixels that are predicted in one pass. What larger passes allocate on a CPU goes back to the
+system after every layer, and asking for it again takes up to two thirds of the time."""
 
 
 class Task(nn.Module):
@@ -84,7 +86,8 @@ class Task(nn.Module):
 
     def samples_per_pass(self, num_pixels: int) -> int:
         """How many samples of this many pixels to predict in one pass."""
-        return sys.maxsize
+        device = next(self.parameters(), torch.empty(0)).device.type
+        return max(1, (CPU_PIXELS if device == "cpu" else GPU_PIXELS) // num_pixels)
 
     def lr_factor(self, parameter: str) -> float:
         """Factor on the learning rate of a parameter, by its name in the task."""

@@ -21,7 +21,6 @@ from lus_ray.tasks import (
     Segmentation,
     Sifa,
     TranslatedSegmentation,
-    segmentation,
 )
 from tests.tasks.conftest import SIZE, VIEW, greys
 
@@ -104,7 +103,7 @@ def test_chunks_change_nothing(monkeypatch, name, frames_per_chunk):
     task, frames = make(TASKS[name]), greys()
     truth = make_truth(num_classes=len(task.classes))
     whole, predicted = task.count_pixels(frames, truth), task.predict(frames)["masks"]
-    monkeypatch.setattr(segmentation, "CHUNK_PIXELS", frames_per_chunk * 16 * 24)
+    monkeypatch.setattr("lus_ray.tasks.task.CPU_PIXELS", frames_per_chunk * 16 * 24)
     sizes = [len(part) for part in task.predict_probabilities(frames)]
     assert sizes == ([2, 2, 1] if frames_per_chunk else [1] * 5)
     assert (task.predict(frames)["masks"] == predicted).mean() > 0.999
