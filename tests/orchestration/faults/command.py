@@ -1,4 +1,4 @@
-"""A `lus run` as a user types it, watched: its output, and how long nothing progresses."""
+"""A `lus run` as a user types it, watched: its output, and how long it is silent."""
 
 import contextlib
 import json
@@ -88,12 +88,11 @@ class Command:
         self.lines.extend(map(str.rstrip, self.process.stderr))
 
     def _measure_silence(self) -> None:
-        """The longest time without a line, an epoch or a finished cell."""
-        known, since = None, time.monotonic()
+        """The longest time without a line."""
+        known, since = 0, time.monotonic()
         while self.process.poll() is None:
-            state = (len(self.lines), count_steps(self.out))
-            if state != known:
-                known, since = state, time.monotonic()
+            if len(self.lines) != known:
+                known, since = len(self.lines), time.monotonic()
             self.silent_s = max(self.silent_s, time.monotonic() - since)
             time.sleep(0.25)
 

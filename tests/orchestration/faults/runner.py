@@ -21,8 +21,8 @@ from tests.orchestration.faults import targets
 from tests.orchestration.faults.clusters import cluster, leftovers
 from tests.orchestration.faults.command import ARMS, Command, count_steps, finished_cells, results
 
-SILENT_S = 62.0
-"""The minute after which a warning is due, and some time to print it."""
+SILENT_S = 10.0
+"""A command prints a line at least this often, also while it looks for its cluster."""
 GONE_S = 60.0
 """A command whose cluster is gone ends within so many seconds."""
 RETRY_S, NODE_RETRY_S = 30.0, 60.0
