@@ -16,7 +16,7 @@ from torch import Tensor
 from lus_ray.clip import frames_of
 from lus_ray.data.loading.batches import Tracks
 from lus_ray.data.transforms.view import Track, View
-from lus_ray.tasks.task import Task, to_unit_range
+from lus_ray.tasks.task import Task, mean_of_samples, to_unit_range
 from lus_ray.training import checkpoint
 
 PIXELS_OF_A_PASS = 1 << 19
@@ -70,7 +70,7 @@ def predict(
             assert isinstance(clip, Tensor)
             result = task.predict(clip.to(device))
     if "outputs" in result:
-        result["probability"] = result["outputs"].mean(axis=0)
+        result["probability"] = mean_of_samples(result["outputs"])
     return result
 
 
@@ -122,7 +122,7 @@ def predict_samples(
         outputs = task.predict(to_unit_range(torch.from_numpy(np.concatenate(samples)).to(device)))
     parts = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
     if "outputs" in parts:
-        parts["probability"] = [part.mean(axis=0) for part in parts["outputs"]]
+        parts["probability"] = [mean_of_samples(part) for part in parts["outputs"]]
     return [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
 
 

@@ -13,7 +13,7 @@ from lus_ray.clip import BIOMARKERS
 from lus_ray.errors import ArmError, CellError
 from lus_ray.metrics import multilabel
 from lus_ray.tasks.sklearn_expert import PLAIN, fit_classifier
-from lus_ray.tasks.task import PredictionRow, Task, class_scores
+from lus_ray.tasks.task import PredictionRow, Task, class_scores, mean_of_samples
 
 
 class BiomarkerClassifiers(Task):
@@ -79,7 +79,7 @@ class BiomarkerClassifiers(Task):
                 probability = classifier.predict_proba(examples)
                 outputs[:, k] = probability[:, known.index(1)] if 1 in known else 0
         parts = np.split(outputs, np.cumsum([len(own) for own in samples])[:-1])
-        return [{"outputs": part, "probability": part.mean(axis=0)} for part in parts]
+        return [{"outputs": part, "probability": mean_of_samples(part)} for part in parts]
 
     def target(self, row: PredictionRow) -> list[int] | None:
         return row["biomarkers"]

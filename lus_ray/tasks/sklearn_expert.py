@@ -17,7 +17,7 @@ from lus_ray.data.labels import classes_of, oversample
 from lus_ray.errors import ArmError, CellError
 from lus_ray.tasks.frame_score import frame_scores
 from lus_ray.tasks.pairwise_svm import PairwiseSVC
-from lus_ray.tasks.task import PredictionRow, Task, class_scores
+from lus_ray.tasks.task import PredictionRow, Task, class_scores, mean_of_samples
 
 EXPERTS = ("DT", "SVM", "SVM-pairwise", "RF", "AB", "NN", "MLP", "MLP-L")
 PLAIN = ("prior", "logistic")
@@ -120,7 +120,7 @@ class Expert(Task):
     def predict(self, row: PredictionRow) -> dict[str, np.ndarray]:  # type: ignore[override]
         """`outputs` (S, K) and their mean `probability` (K,) for one row of the earlier arm."""
         outputs = self._probabilities(self._inputs(row))
-        return {"outputs": outputs, "probability": outputs.mean(axis=0)}
+        return {"outputs": outputs, "probability": mean_of_samples(outputs)}
 
     def predict_rows(self, rows: Sequence[PredictionRow]) -> list[dict[str, np.ndarray]]:
         """`predict` of each row, bit for bit, in one call where the classifier allows it."""
@@ -129,7 +129,7 @@ class Expert(Task):
         inputs = [self._inputs(row) for row in rows]
         ends = np.cumsum([len(samples) for samples in inputs])[:-1]
         parts = np.split(self._probabilities(np.concatenate(inputs)), ends)
-        return [{"outputs": part, "probability": part.mean(axis=0)} for part in parts]
+        return [{"outputs": part, "probability": mean_of_samples(part)} for part in parts]
 
     def target(self, row: PredictionRow) -> int | list[int] | None:
         return row["frame_severity"] if self.by_frame else super().target(row)

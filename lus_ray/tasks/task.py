@@ -139,6 +139,12 @@ def class_scores(
     return {**scores, "score": scores[monitor]}
 
 
+def mean_of_samples(outputs: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "K"]:
+    """The probabilities of a clip. Equal samples have their own value as the mean, however many
+    they are; sums in float32 would rank the clips of a constant model by their lengths."""
+    return outputs.mean(axis=0, dtype=np.float64).astype(outputs.dtype)
+
+
 def to_unit_range(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Grey 0-255 as float in [0, 1]."""
     return frames.to(torch.float32).div_(255.0)

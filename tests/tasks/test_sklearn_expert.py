@@ -47,6 +47,14 @@ def test_the_prior_is_the_share_of_frames_not_of_clips():
     assert expert.predict(rows[0])["probability"] == pytest.approx([0.75, 0, 0, 0.25])
 
 
+def test_the_prior_ranks_no_clip_whatever_its_length():
+    rows = [{"severity": n % 3, "features": [[0.0]] * (7 * n + 1)} for n in range(30)]
+    expert, _ = fitted("prior", "severity", rows)
+    known = {tuple(expert.predict(row)["probability"]) for row in rows}
+    assert known == {tuple(row["probability"]) for row in expert.predict_rows(rows)}
+    assert len(known) == 1
+
+
 def test_an_unknown_label_and_rows_without_labels_are_refused():
     with pytest.raises(CellError, match="no training clip has a frame_severity"):
         fitted("logistic", rows=[{"frame_severity": None, "features": [[0.0]]}])
