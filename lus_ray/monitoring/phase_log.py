@@ -1,10 +1,11 @@
 """Progress lines of slow phases: no ten seconds without a line."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
 
-SILENCE_S = 7.0
+SILENCE_S, NEXT_S = 7.0, 1.0
 
 
 class PhaseLog:
@@ -12,15 +13,20 @@ class PhaseLog:
 
     A step ends with "..."; other messages report what has happened. The first `step` is printed
     only if it is slow, so that bad input stays one line. `describe` returns what is repeated in
-    place of the step, or "" for the step. The repetition ends with `stop` or with the block.
+    place of the step, or "" for the step. The repetition ends with `stop` or with the block. A
+    block right after another one continues its silence.
     """
+
+    ended, silent_since = -math.inf, 0.0
+    """Of the last block."""
 
     def __init__(
         self, echo: Callable[[str], None], step: str = "", *, describe: Callable[[], str] = str,
         silence_s: float = SILENCE_S,
     ) -> None:  # fmt: skip
         self.echo, self.describe, self.silence_s = echo, describe, silence_s
-        self.start = self.last = time.monotonic()
+        self.start = now = time.monotonic()
+        self.last = PhaseLog.silent_since if now - PhaseLog.ended < NEXT_S else now
         self.step = step
         self.stopped, self.lock = threading.Event(), threading.RLock()
         self.thread = threading.Thread(target=self._repeat, name="lus-phase", daemon=True)
@@ -31,6 +37,7 @@ class PhaseLog:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
+        PhaseLog.ended, PhaseLog.silent_since = time.monotonic(), self.last
 
     def notify(self, text: str) -> None:
         with self.lock:

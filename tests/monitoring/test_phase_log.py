@@ -28,6 +28,15 @@ def test_the_last_step_is_repeated_until_the_start_is_over_and_a_note_is_not():
     assert all(line.startswith("still starting Ray ... (") for line in repeated)
 
 
+def test_blocks_in_a_row_are_not_silent_for_longer_than_one():
+    lines: list[str] = []
+    for step in ("reading ...", "selecting ...", "resizing ..."):
+        with PhaseLog(lines.append, step, silence_s=0.5):
+            time.sleep(0.25)
+    assert len(lines) == 1
+    assert lines[0].startswith(("still selecting", "still resizing"))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_busy_port_is_refused_before_anything_starts(host, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:

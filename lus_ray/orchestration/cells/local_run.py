@@ -26,6 +26,7 @@ import psutil
 from lus_ray.data.loading.batches import Pixels
 from lus_ray.data.loading.resizing import load_frames
 from lus_ray.monitoring.events import Observers
+from lus_ray.monitoring.phase_log import PhaseLog
 from lus_ray.orchestration import early_checks
 from lus_ray.orchestration.cells import process
 from lus_ray.orchestration.cells.inputs import input_sizes
@@ -64,9 +65,10 @@ def run_cells(plan: RunPlan, observers: Observers) -> Mapping[Cell, str]:
     """
     early_checks.refuse_full_disk(plan.folder.path, shutil.disk_usage(plan.folder.path).free)
     num_cores, num_cells = count_cores(), len(plan.unfinished_cells())
-    pixels = load_frames(
-        plan.data, plan.index, *input_sizes(plan.experiment), num_threads=num_cores
-    )
+    with PhaseLog(observers.notify, f"resizing the frames of {len(plan.index)} clips ..."):
+        pixels = load_frames(
+            plan.data, plan.index, *input_sizes(plan.experiment), num_threads=num_cores
+        )
     observers.notify(f"cells to run: {num_cells}, up to {num_cores} at a time")
     scheduler = CellScheduler(plan, observers, lambda cell: 0.0)
     with _interrupted_by_sigterm():
