@@ -21,6 +21,7 @@ from torch import nn
 from lus_ray.clip import Row
 from lus_ray.data.loading.transport import Transport, pixels_of
 from lus_ray.errors import CellError
+from lus_ray.orchestration.cells import process
 from lus_ray.orchestration.failures import WorkerLostError, is_loss
 from lus_ray.orchestration.planner import CellResources
 from lus_ray.predictor import Prediction
@@ -150,6 +151,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu":  # workers of a node see all of its GPUs
         torch.cuda.set_device(ray.train.torch.get_device())
+    process.keep_freed_memory()
     meter = CostMeter(device)
     rank, workers = context.get_world_rank(), context.get_world_size()
     arm, seed = config["arm"], config["seed"]

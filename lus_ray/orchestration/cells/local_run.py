@@ -162,6 +162,7 @@ def _work(connection: Connection, parent: int, *, plan: RunPlan, pixels: Pixels)
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     process.limit_threads()
+    process.keep_freed_memory()
     gc.freeze()  # garbage collection would copy the pages of all objects that are shared
     while True:
         values = json.loads(connection.recv_bytes())

@@ -3,7 +3,6 @@
 Why both: a nested Train run takes ten seconds and more to start, a plain trial next to nothing.
 """
 
-import ctypes
 from functools import partial
 from typing import Any
 
@@ -27,6 +26,7 @@ def trial(
     wanted = resources[cell.arm]
     device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
     process.limit_threads()
+    process.keep_freed_memory()
     pixels = pixels_of(shared, str(plan.data))
     others: dict[str, Any] = {}
     if wanted.by_train:
@@ -41,16 +41,10 @@ def trial(
             **others,
         )  # fmt: skip
     finally:
-        _trim_memory()
+        process.return_freed_memory()  # every trial runs in a new thread with its own arena
     tune.report({"finished": 1, **{f"val_{k}": v for k, v in scores.items()}})
 
 
 def _report(cell: Cell, values: dict[str, float]) -> None:
     tune.report({"finished": 0, **values})
     set_process_title(f"ray::{cell.name}")  # which Ray resets with every call
-
-
-def _trim_memory() -> None:
-    """Return freed memory to the system: every trial runs in a new thread with its own arena."""
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
