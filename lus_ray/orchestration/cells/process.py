@@ -56,8 +56,8 @@ def limit_threads() -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep what a training step frees for the next step, up to 2 GB a piece.
 
-    It would give it back, and every step would fault it in anew: 10 to 25 % of the CPU time of small
-    networks, with the same peak of memory. `return_freed_memory` ends a trial.
+    Otherwise it gives it back, and every step faults it in anew, which takes 10 to 25 % of the CPU
+    time of small networks. The peak of memory is the same.
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(MMAP_THRESHOLD, KEPT_BYTES)
