@@ -75,3 +75,15 @@ def test_pixel_counts_in_chunks_are_those_of_one_pass(monkeypatch, listed):
     assert lengths == [CHUNK] * (num_frames // CHUNK) + [num_frames % CHUNK, num_frames]
     assert (results[0]["counts"] == results[1]["counts"]).all()
     assert results[0]["bins"] == pytest.approx(results[1]["bins"])
+
+
+def test_a_cell_reports_how_many_clips_it_predicted(monkeypatch):
+    monkeypatch.setattr(cell_predictions, "REPORT_S", -1.0)
+    reports = []
+    predicted = cell_predictions.predict_and_report(
+        lambda task, rows: iter([{}] * len(rows)), reports.append, None, [{}] * 3
+    )
+    assert next(predicted) == {}
+    assert not reports  # a clip counts when the next one is asked for
+    assert list(predicted) == [{}, {}]
+    assert reports == [{"predicted": number, "clips": 3} for number in (1, 2, 3)]

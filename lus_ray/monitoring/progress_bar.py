@@ -33,6 +33,7 @@ class ProgressBar(Observer):
         self.began: dict[Cell, float] = {}
         self.last_epoch: dict[Cell, str] = {}
         self.num_epochs, self.finished_epochs = num_epochs, dict[Cell, int]()
+        self.predicted: dict[Cell, str] = {}
         self.log = PhaseLog(self._print, describe=self._list_running)
         self.console = Console(file=self.stream, highlight=False)
         self.is_live = self.console.is_terminal
@@ -69,13 +70,17 @@ class ProgressBar(Observer):
             score = values.get("val_score", math.nan)
             text = f"epoch {values['epoch']}"
             self.finished_epochs[cell] = int(values["epoch"]) + 1
+            self.predicted.pop(cell, None)
             self.last_epoch[cell] = text if math.isnan(score) else f"{text} val {score:.3f}"
             self._describe()
+        elif "predicted" in values:
+            self.predicted[cell] = f"predicts clip {values['predicted']} of {values['clips']}"
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:
         seconds = time.monotonic() - self.began.pop(cell, time.monotonic())
         last_epoch = self.last_epoch.pop(cell, "")
         self.finished_epochs.pop(cell, None)
+        self.predicted.pop(cell, None)
         if cell.sample is None:
             self.num_done += 1
         if error is not None:
@@ -107,12 +112,14 @@ class ProgressBar(Observer):
     def _list_running(self) -> str:
         """Such as "running 2 of 54 cells: e2e/fold0 epoch 4 of 10, 25 s; SVM/fold0, 2 s"."""
         began, now = list(self.began.items()), time.monotonic()
-        cells = (f"{self._name_epoch(cell)}, {now - since:.0f} s" for cell, since in began[:SHOWN])
+        cells = (f"{self._name_step(cell)}, {now - since:.0f} s" for cell, since in began[:SHOWN])
         more = f"; {len(began) - SHOWN} more" if len(began) > SHOWN else ""
         head = f"running {len(began)} of {self.num_cells} cells, {self.num_done} finished"
         return f"{head}: {'; '.join(cells)}{more}" if began else ""
 
-    def _name_epoch(self, cell: Cell) -> str:
+    def _name_step(self, cell: Cell) -> str:
+        if cell in self.predicted:
+            return f"{cell.name} {self.predicted[cell]}"
         if not (total := self.num_epochs.get(cell.arm, 0)):
             return cell.name
         return f"{cell.name} epoch {min(self.finished_epochs.get(cell, 0) + 1, total)} of {total}"

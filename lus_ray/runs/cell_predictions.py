@@ -1,6 +1,7 @@
 """Predictions of a task for clips, whether it reads pixels, tracks, or rows of an earlier arm."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,24 @@ from lus_ray.data.loading.batches import Pixels, Tracks
 from lus_ray.data.transforms import augment_gare2021
 from lus_ray.data.transforms.view import Track, View
 from lus_ray.predictor import Prediction, predict_in_turn, split_samples
+from lus_ray.runs.cell import EpochCallback
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import Task, to_unit_range
+
+REPORT_S = 5.0
+
+
+def predict_and_report(
+    predict: Callable[..., Iterable[Prediction]], report: EpochCallback, task: Any,
+    rows: Sequence[Row],
+) -> Iterator[Prediction]:  # fmt: skip
+    """The predictions of `predict(task, rows)`, with a report of their number every few seconds."""
+    last = time.monotonic()
+    for number, prediction in enumerate(predict(task, rows), 1):
+        yield prediction
+        if (now := time.monotonic()) - last > REPORT_S:
+            last = now
+            report({"predicted": number, "clips": len(rows)})
 
 
 def predict_clips(

@@ -56,6 +56,7 @@ def run(
     rows = cell_rows.rows_of(arm, fold, cell, plan)
     second = cell_rows.unlabelled_rows(arm, fold, plan)
     predict = predict or partial(cell_predictions.predict_clips, pixels=pixels, device=device)
+    predict = partial(cell_predictions.predict_and_report, predict, report)
     train = make_trainer(
         arm, cell, plan, pixels, log, second=second, seed=seed, device=device,
         fit=fit or partial(fit_task, state=None if arm.crossfit else state),

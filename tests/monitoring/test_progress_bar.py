@@ -35,13 +35,15 @@ def test_the_running_cells_are_printed_while_nothing_else_is(capsys):
     with bar:
         for cell in (Cell("e2e", 0), Cell("e2e", 1), Cell("svm", 0), Cell("svm", 1)):
             bar.on_start(cell)
-        bar.on_report(Cell("e2e", 1), {"epoch": 3})
+        for number in (0, 1):
+            bar.on_report(Cell("e2e", number), {"predicted": 12, "clips": 54})
+        bar.on_report(Cell("e2e", 1), {"epoch": 3})  # a cross-fitted arm trains its next model
         time.sleep(0.3)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "1 of 6 cells are already finished"
     assert lines[1:]
     assert set(lines[1:]) == {
-        "still running 4 of 6 cells, 1 finished: e2e/fold0 epoch 1 of 10, 0 s; "
+        "still running 4 of 6 cells, 1 finished: e2e/fold0 predicts clip 12 of 54, 0 s; "
         "e2e/fold1 epoch 5 of 10, 0 s; svm/fold0, 0 s; 1 more"
     }
 
