@@ -32,8 +32,7 @@ class ProgressBar(Observer):
         self.num_cells, self.num_done, self.num_blocked = num_cells, num_finished, 0
         self.began: dict[Cell, float] = {}
         self.last_epoch: dict[Cell, str] = {}
-        self.num_epochs, self.finished_epochs = num_epochs, dict[Cell, int]()
-        self.predicted: dict[Cell, str] = {}
+        self.num_epochs, self.steps = num_epochs, dict[Cell, str]()
         self.log = PhaseLog(self._print, describe=self._list_running)
         self.console = Console(file=self.stream, highlight=False)
         self.is_live = self.console.is_terminal
@@ -69,18 +68,16 @@ class ProgressBar(Observer):
         if "epoch" in values:
             score = values.get("val_score", math.nan)
             text = f"epoch {values['epoch']}"
-            self.finished_epochs[cell] = int(values["epoch"]) + 1
-            self.predicted.pop(cell, None)
+            self.steps[cell] = self._name_epoch(cell, int(values["epoch"]) + 2)
             self.last_epoch[cell] = text if math.isnan(score) else f"{text} val {score:.3f}"
             self._describe()
         elif "predicted" in values:
-            self.predicted[cell] = f"predicts clip {values['predicted']} of {values['clips']}"
+            self.steps[cell] = f"predicts clip {values['predicted']} of {values['clips']}"
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:
         seconds = time.monotonic() - self.began.pop(cell, time.monotonic())
         last_epoch = self.last_epoch.pop(cell, "")
-        self.finished_epochs.pop(cell, None)
-        self.predicted.pop(cell, None)
+        self.steps.pop(cell, None)
         if cell.sample is None:
             self.num_done += 1
         if error is not None:
@@ -118,8 +115,8 @@ class ProgressBar(Observer):
         return f"{head}: {'; '.join(cells)}{more}" if began else ""
 
     def _name_step(self, cell: Cell) -> str:
-        if cell in self.predicted:
-            return f"{cell.name} {self.predicted[cell]}"
-        if not (total := self.num_epochs.get(cell.arm, 0)):
-            return cell.name
-        return f"{cell.name} epoch {min(self.finished_epochs.get(cell, 0) + 1, total)} of {total}"
+        return f"{cell.name} {self.steps.get(cell) or self._name_epoch(cell, 1)}".rstrip()
+
+    def _name_epoch(self, cell: Cell, number: int) -> str:
+        total = self.num_epochs.get(cell.arm, 0)
+        return f"epoch {min(number, total)} of {total}" if total else ""
