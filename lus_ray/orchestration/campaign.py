@@ -29,6 +29,7 @@ def run(request: RunRequest, notify: Callable[[str], None] = print_note) -> None
         with PhaseLog(notify, "selecting clips and folds ...") as log:
             plan = prepare(request, notify=log.notify)
         if not plan.unfinished_cells():
+            notify(f"all {len(plan.cells)} cells are already finished")
             return
         if is_small(request, plan):
             with observed(plan, tensorboard=request.tensorboard) as observers:
